@@ -1,0 +1,115 @@
+"""Every error that jobserver raises, one tree:
+
+    JobServerError
+    ├── JobError                what a job raises to say how its run ends
+    │   ├── RetryableError          try again: the job's policy, or 3 x the default delay
+    │   ├── FatalError              never try again
+    │   └── JobCancelled            ended on purpose, not a failure
+    ├── LockLost                this run's lock is gone: stop, nothing more is stored
+    ├── ConfigError             a value somebody wrote is not usable
+    │   ├── SettingsError           config.yaml, environment or flags
+    │   ├── ScheduleError           a schedule
+    │   └── UnknownRunner           runner.type names no registered runner
+    ├── DefinitionError         a job file or class is not a job
+    ├── DataError               data, progress or a result that cannot be stored
+    ├── UnknownJob              no job of that name
+    └── DatabaseError           MongoDB is away, or refuses
+        └── EmbeddedMongoError      the embedded MongoDB cannot start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class JobServerError(Exception):
+    """The root: catch it to catch everything of ours."""
+
+
+class JobError(JobServerError):
+    """The family that a job raises (or hands to `done`) to decide how its run ends."""
+
+
+class RetryableError(JobError):
+    """A passing fault: the run is retried even where the job has retries off."""
+
+
+class FatalError(JobError):
+    """A fault that no retry can mend: the job document fails at once."""
+
+
+class JobCancelled(JobError):
+    """The run ends as `cancelled`, which is not a failure and is not retried."""
+
+
+class LockLost(JobServerError):
+    """The run's lock was lost: another claim may be valid, and nothing this run writes is accepted."""
+
+    def __init__(self, name: str, job_id: object, reason: str = "its lock token is no longer in the document") -> None:
+        super().__init__(f"{name} {job_id} lost its lock: {reason}")
+        self.name, self.job_id, self.reason = name, job_id, reason
+
+
+class ConfigError(JobServerError):
+    """A value that cannot be used; `field` names it, `message` says why and what would do."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field, self.message = field, message
+
+
+class SettingsError(ConfigError):
+    """config.yaml, an environment variable or a flag holds something unusable."""
+
+
+class ScheduleError(ConfigError):
+    """A schedule that cannot be understood, or that never fires."""
+
+    def __init__(self, message: str, *, field: str = "schedule") -> None:
+        super().__init__(field, message)
+
+
+class UnknownRunner(ConfigError):
+    """`runner.type` names no registered runner."""
+
+    def __init__(self, type_: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        hint = did_you_mean(type_, known)
+        super().__init__("runner.type", f"unknown runner {type_!r}{hint}; known runners: {', '.join(known)}")
+        self.type, self.known = type_, known
+
+
+class DefinitionError(JobServerError):
+    """A file or class that cannot serve as a job: names the file, the class where there is one, and what is missing."""
+
+    def __init__(self, *, path: str, message: str, class_name: str | None = None) -> None:
+        where = f"{path}: class {class_name}" if class_name else path
+        super().__init__(f"{where}: {message}")
+        self.path, self.class_name, self.message = path, class_name, message
+
+
+class DataError(JobServerError):
+    """Data, progress or a result that MongoDB cannot store; names the offending key."""
+
+
+class UnknownJob(JobServerError):
+    """No job of that name is known."""
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        super().__init__(f"unknown job {name!r}{did_you_mean(name, known)}")
+        self.name = name
+
+
+class DatabaseError(JobServerError):
+    """MongoDB cannot be reached, or lacks something that the server needs."""
+
+
+class EmbeddedMongoError(DatabaseError):
+    """The embedded MongoDB cannot be found, started or reached."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known word, or nothing."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
