@@ -1,0 +1,160 @@
+"""What an author writes: a `Job` subclass with `run` and a schedule. Needs no database driver to be imported.
+
+`run` asks for what it needs by parameter name, in any order:
+
+    data      what was enqueued with the job document, {} when nothing was
+    db        the server's database: async for `async def run`, synchronous for `def run`
+    progress  progress(total, current, message): stored, and the lock lives on
+    done      done(error, result): decides the outcome before `run` returns
+    log       the same as self.logger
+    context   this run: ids, attempt, fence, idempotency_key, cancelled …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from threading import Event
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from jobserver.retry import Retry
+    from jobserver.schedule import ScheduleSource
+
+RUN_PARAMETERS = ("data", "db", "progress", "done", "log", "context")
+
+
+class Priority(IntEnum):
+    """Among due jobs a higher priority starts first; any integer from -20 to 20 may stand in a document."""
+
+    LOWEST = -20
+    LOW = -10
+    NORMAL = 0
+    HIGH = 10
+    HIGHEST = 20
+
+
+class RunLogger(Protocol):
+    """Structured records that carry the job's name and the run's id; `fields` is any mapping."""
+
+    def d(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def i(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def w(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def e(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def debug(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def info(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def warning(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+    def error(self, message: str, fields: Mapping[str, Any] | None = None) -> None: ...
+
+
+class Progress(Protocol):
+    """Stores progress and extends the lock by the lock lifetime; awaited in `async def run`, plain elsewhere.
+
+    Raises LockLost when the lock is gone, DataError for values that are not numbers (nothing changes then).
+    """
+
+    def __call__(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """This run, for the code that runs. `fence` grows with each claim of the document; `idempotency_key` is the same
+    for every attempt at one occurrence, so another system can refuse what it has already done."""
+
+    name: str
+    job_id: Any
+    run_id: str
+    attempt: int
+    fence: int
+    idempotency_key: str
+    scheduled_at: datetime
+    server: str
+    cancelled: Event = field(default_factory=Event)
+
+
+class RunHandles(Protocol):
+    """What a run lends to the job instance it drives; the runner fills it in."""
+
+    context: JobContext
+    data: Any
+
+    @property
+    def log(self) -> RunLogger: ...
+    def touch(self) -> Awaitable[None] | None: ...
+
+
+class Job:
+    """Extend it, define `run` and a schedule, drop the file into `jobs/`.
+
+    Each default may be a class attribute or the method `get_…`; lengths are a timedelta, text such as "30 minutes",
+    or a bare number of milliseconds.
+    """
+
+    name: ClassVar[str | None] = None
+    schedule: ClassVar[ScheduleSource | None] = None
+    retry: ClassVar[Retry | Mapping[str, Any] | None] = None
+    priority: ClassVar[int] = Priority.NORMAL
+    concurrency: ClassVar[int | None] = None
+    global_concurrency: ClassVar[int | None] = None
+    lock_lifetime: ClassVar[timedelta | float | str | None] = None
+    enabled: ClassVar[bool] = True
+    driver: ClassVar[Literal["pymongo", "motor"]] = "pymongo"
+
+    priorities = Priority
+    _handles: RunHandles | None = None
+
+    def get_schedule(self) -> ScheduleSource | None:
+        """When it runs: cron text, "manual", "now", a timedelta, a Schedule, or {type, value, timezone}."""
+        return self.schedule
+
+    def get_retry_config(self) -> Retry | Mapping[str, Any] | None:
+        """The retry policy; None means off."""
+        return self.retry
+
+    def get_priority(self) -> int:
+        """-20 to 20, see `self.priorities`."""
+        return self.priority
+
+    def get_concurrency(self) -> int | None:
+        """How many of it one server runs at once; None means the server's default_concurrency."""
+        return self.concurrency
+
+    def get_lock_lifetime(self) -> timedelta | float | str | None:
+        """How long after its last sign of life a run counts as stuck; None means default_lock_lifetime."""
+        return self.lock_lifetime
+
+    def get_enabled(self) -> bool:
+        """Whether its schedule starts out switched on."""
+        return self.enabled
+
+    @property
+    def job_name(self) -> str:
+        """The name under which it runs, such as `api:inventory`."""
+        return self._run.context.name
+
+    @property
+    def params(self) -> Any:
+        """The same as the `data` parameter of `run`."""
+        return self._run.data
+
+    @property
+    def context(self) -> JobContext:
+        """The same as the `context` parameter of `run`."""
+        return self._run.context
+
+    @property
+    def logger(self) -> RunLogger:
+        """Records that carry the job's name and the run's id."""
+        return self._run.log
+
+    def touch(self) -> Any:
+        """Extend the lock by the lock lifetime; awaited in `async def run`, plain in `def run`. Raises LockLost."""
+        return self._run.touch()
+
+    @property
+    def _run(self) -> RunHandles:
+        if self._handles is None:
+            raise RuntimeError(f"{type(self).__name__} is not running: touch, logger, params and context live in a run")
+        return self._handles
