@@ -82,7 +82,9 @@ def _is_configured(client: MongoClient[dict[str, Any]], *, host: str) -> bool:
     except OperationFailure as error:
         if error.code != _NOT_YET_INITIALIZED:
             raise
-        return _initiate(client, host=host)
+        # A mongod that has a configuration says so too until it has read it. That takes half a minute where something
+        # mute has taken the port of the last run: mongod asks there whether that is itself.
+        return client.local.system.replset.find_one() is None and _initiate(client, host=host)
     if [member["host"] for member in config["members"]] != [host]:
         config |= {"members": [{"_id": 0, "host": host}], "version": config["version"] + 1}
         # By force: with the old address in its configuration no member of the set is primary.
@@ -96,8 +98,7 @@ def _initiate(client: MongoClient[dict[str, Any]], *, host: str) -> bool:
     try:
         client.admin.command("replSetInitiate", {"_id": SET_NAME, "members": [{"_id": 0, "host": host}]})
     except OperationFailure as error:
-        # A mongod with a configuration says "not yet initialized" until it has read it.
-        if error.code != _ALREADY_INITIALIZED:
+        if error.code != _ALREADY_INITIALIZED:  # it has not yet seen that there is none
             raise
         return False
     return True
