@@ -57,3 +57,16 @@ class ScanResult:
 
     definitions: dict[str, JobDefinition]
     problems: tuple[ScanProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """What is in force for one job: its defaults, overridden by its `jobConfigs` document, completed by the server's."""
+
+    schedule: Schedule
+    enabled: bool
+    retry: Retry
+    priority: int
+    concurrency: int
+    global_concurrency: int | None
+    lock_lifetime: timedelta

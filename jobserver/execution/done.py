@@ -1,0 +1,35 @@
+"""The callback form: `done(error, result)` decides the run before it returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobserver.execution.outcome import Outcome, completed, failed
+from jobserver.job import RunLogger
+
+
+class Done:
+    """Hand it an error, or None and a result. The first word decides, later ones are logged and ignored."""
+
+    def __init__(self, log: RunLogger) -> None:
+        self._log = log
+        self.outcome: Outcome | None = None
+
+    def __call__(self, error: BaseException | str | None = None, result: Any = None) -> None:
+        if self.outcome is not None:
+            self._log.warning("done was called again and ignored", {"decided": self.outcome.kind.value})
+        elif error is None:
+            self.outcome = completed(result)
+        else:
+            self.outcome = failed(error if isinstance(error, BaseException) else RuntimeError(str(error)))
+
+    def settle(self, last: Outcome) -> Outcome:
+        """The deciding outcome, given how `run` itself ended."""
+        if self.outcome is None:
+            return last
+        if last.error is not None or last.result is not None:
+            self._log.warning(
+                "run ended after done had decided, its end is ignored",
+                {"decided": self.outcome.kind.value, "ignored": last.message or repr(last.result)[:200]},
+            )
+        return self.outcome

@@ -1,0 +1,111 @@
+"""What a run lends to the job's code, by parameter name."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from jobserver.errors import DataError, JobCancelled
+from jobserver.execution.done import Done
+from jobserver.execution.run_log import RunIdentity, RunLog
+from jobserver.job import JobContext
+
+
+class Lifeline(Protocol):
+    """A run's thread to its lock; the runner holds the other end."""
+
+    async def touch(self) -> None:
+        """Extend the lock. Raises LockLost."""
+        ...
+
+    async def report(self, total: float, current: float, message: str | None) -> None:
+        """Store progress and extend the lock. Raises LockLost."""
+        ...
+
+
+class Handles:
+    """Everything `run` can ask for; what it does not ask for is not made."""
+
+    def __init__(
+        self,
+        *,
+        context: JobContext,
+        data: Any,
+        lifeline: Lifeline,
+        database: Callable[[], Any],
+    ) -> None:
+        self.context, self.data = context, data
+        self._lifeline, self._database = lifeline, database
+        self._log: RunLog | None = None
+        self._done: Done | None = None
+
+    @property
+    def log(self) -> RunLog:
+        if self._log is None:
+            self._log = RunLog(RunIdentity(self.context.name, self.context.run_id))
+        return self._log
+
+    @property
+    def done(self) -> Done:
+        if self._done is None:
+            self._done = Done(self.log)
+        return self._done
+
+    @property
+    def decided(self) -> Done | None:
+        """`done`, where the job has asked for it."""
+        return self._done
+
+    @property
+    def db(self) -> Any:
+        return self._database()
+
+    def touch(self) -> Awaitable[None] | None:
+        return self._lifeline.touch()
+
+    def progress(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None:
+        check_progress(total, current, message)
+        return self._lifeline.report(total, current, message)
+
+    def arguments(self, wants: tuple[str, ...]) -> dict[str, Any]:
+        """The keyword arguments of `run`."""
+        return {name: getattr(self, name) for name in wants}
+
+
+class ThreadHandles(Handles):
+    """The same for code in a thread: `touch` and `progress` are plain calls that end when the database has answered."""
+
+    def __init__(self, handles: Handles, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            context=handles.context,
+            data=handles.data,
+            lifeline=handles._lifeline,
+            database=handles._database,
+        )
+        self._loop = loop
+
+    def touch(self) -> None:
+        self._wait(self._lifeline.touch())
+
+    def progress(self, total: float, current: float, message: str | None = None) -> None:
+        check_progress(total, current, message)
+        self._wait(self._lifeline.report(total, current, message))
+
+    def _wait(self, step: Any) -> None:
+        if self.context.cancelled.is_set():
+            step.close()
+            raise JobCancelled("the run was told to stop")
+        asyncio.run_coroutine_threadsafe(step, self._loop).result()
+
+
+def check_progress(total: Any, current: Any, message: Any) -> None:
+    """Raise DataError for values that are no progress; nothing is stored then."""
+    for name, value in (("total", total), ("current", current)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            raise DataError(f"progress: {name}={value!r} is not a number from 0 on; call progress(total, current, text)")
+        if abs(value) >= 2**63:
+            raise DataError(f"progress: {name}={value!r} is too large")
+    if message is not None and not isinstance(message, str):
+        raise DataError(f"progress: message={message!r} is not a text; call progress(total, current, text)")

@@ -1,0 +1,83 @@
+"""How one call of `run` ended."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any
+
+from jobserver.errors import JobCancelled
+
+MAX_MESSAGE = 4_000
+MAX_STACK = 32_000
+
+
+class OutcomeKind(StrEnum):
+    """COMPLETED, FAILED and CANCELLED are the job's own word; INTERRUPTED is ours: it was stopped from outside."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`result` is what `run` returned or handed to `done`, None for nothing; `error` is there unless completed."""
+
+    kind: OutcomeKind
+    result: Any = None
+    error: BaseException | None = None
+
+    @property
+    def message(self) -> str:
+        """One readable line or more for `lastError`: what the author wrote, the type where they wrote nothing."""
+        if self.error is None:
+            return ""
+        text = str(self.error) or type(self.error).__name__
+        if isinstance(self.error, (SystemExit, KeyboardInterrupt)):
+            text = f"{type(self.error).__name__}({self.error})"
+        return storable_text(text, MAX_MESSAGE)
+
+    @property
+    def stack(self) -> str:
+        """The traceback from the job's own frames on, "" where the error was never raised."""
+        if self.error is None or self.error.__traceback__ is None:
+            return ""
+        lines = traceback.format_exception(type(self.error), self.error, _job_frames(self.error.__traceback__))
+        return storable_text("".join(lines), MAX_STACK)
+
+
+NOTHING = Outcome(OutcomeKind.COMPLETED)
+
+
+def completed(result: Any) -> Outcome:
+    """The job's word that all went well."""
+    return NOTHING if result is None else Outcome(OutcomeKind.COMPLETED, result)
+
+
+def failed(error: BaseException) -> Outcome:
+    """The job's word that it did not; `JobCancelled` is no failure."""
+    kind = OutcomeKind.CANCELLED if isinstance(error, JobCancelled) else OutcomeKind.FAILED
+    return Outcome(kind, None, error)
+
+
+def interrupted(error: BaseException | None = None) -> Outcome:
+    """Stopped from outside before it came to a word of its own."""
+    return Outcome(OutcomeKind.INTERRUPTED, None, error)
+
+
+def storable_text(text: str, limit: int) -> str:
+    """Text that BSON takes: lone surrogates escaped, the middle of what is too long left out."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def _job_frames(frames: TracebackType) -> TracebackType:
+    """Without our own call of `run`, so that a traceback begins in the job's file."""
+    return frames.tb_next or frames

@@ -1,0 +1,67 @@
+"""Runs `def run` in a thread of its own, so that it may block."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+from jobserver.definition import JobDefinition
+from jobserver.execution.handles import Handles, ThreadHandles
+from jobserver.execution.outcome import Outcome, completed, failed, interrupted
+from jobserver.execution.run_log import RunIdentity, current_run
+
+
+async def run_in_thread(definition: JobDefinition, handles: Handles) -> Outcome:
+    """Call `run` and return how it ended; never raises.
+
+    Cancelling the task that awaits this tells the job (`context.cancelled`, and JobCancelled from its next `progress`
+    or `touch`) and waits on; cancelling it a second time gives the thread up. Threads are daemons: one that never
+    ends does not keep the process.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Outcome] = loop.create_future()
+    current_run.set(RunIdentity(handles.context.name, handles.context.run_id))
+    context = contextvars.copy_context()
+    in_thread = ThreadHandles(handles, loop)
+
+    def work() -> None:
+        outcome = context.run(_call, definition, in_thread)
+        try:
+            loop.call_soon_threadsafe(_tell, ended, outcome)
+        except RuntimeError:  # the loop is closed: the server gave this thread up and is gone
+            return
+
+    threading.Thread(target=work, name=f"run {handles.context.run_id}", daemon=True).start()
+    try:
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        handles.context.cancelled.set()
+        return await _last_word(ended)
+
+
+async def _last_word(ended: asyncio.Future[Outcome]) -> Outcome:
+    try:
+        outcome = await asyncio.shield(ended)
+    except asyncio.CancelledError as given_up:
+        return interrupted(given_up)
+    return interrupted(outcome.error) if outcome.error is not None else outcome
+
+
+def _call(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
+    outcome = _run(definition, handles)
+    return outcome if handles.decided is None else handles.decided.settle(outcome)
+
+
+def _run(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
+    try:
+        job = definition.job_class()
+        job._handles = handles
+        return completed(job.run(**handles.arguments(definition.wants)))  # type: ignore[attr-defined]
+    except BaseException as error:  # SystemExit too: a job must not end the server
+        return failed(error)
+
+
+def _tell(ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not ended.done():
+        ended.set_result(outcome)

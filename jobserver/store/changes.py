@@ -1,0 +1,76 @@
+"""Change streams as hints: they hasten what polling would find anyway.
+
+A stream starts at "now" each time it opens and its reader then looks at everything once, so no resume token is kept:
+a dead one cannot trap it, and whatever happened while it was closed is seen by that look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store.connection import AsyncJobs, Document
+
+# What a server answers that has no change streams: a standalone (40573), or a user without the right (13).
+UNSUPPORTED = {40573, 40324, 13}
+AWAIT_MS = 10_000
+
+
+class ChangeStreamsUnsupported(DatabaseError):
+    """This MongoDB has no change streams: polling alone has to do."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"this MongoDB gives no change streams ({cause}); polling takes their place")
+
+
+class Changes:
+    """The change events of one collection, each cut down to the fields that `pipeline` leaves."""
+
+    def __init__(self, collection: AsyncJobs, pipeline: Sequence[Document]) -> None:
+        self._collection = collection
+        self._pipeline = list(pipeline)
+
+    async def events(self, opened: Callable[[], None]) -> AsyncIterator[Any]:
+        """Yield each event; `opened` is called once, as soon as nothing more can be missed.
+
+        Raises ChangeStreamsUnsupported, or DatabaseError when the stream breaks or its collection is dropped.
+        """
+        try:
+            async with await self._collection.watch(self._pipeline, max_await_time_ms=AWAIT_MS) as stream:
+                opened()
+                async for event in stream:
+                    if event["operationType"] == "invalidate":
+                        raise DatabaseError("the change stream ended: its collection was dropped or renamed")
+                    yield event
+        except OperationFailure as error:
+            if error.code in UNSUPPORTED:
+                raise ChangeStreamsUnsupported(error) from error
+            raise DatabaseError(f"the change stream broke: {error}") from error
+        except PyMongoError as error:
+            raise DatabaseError(f"the change stream broke: {error}") from error
+
+
+JOB_HINTS: list[Document] = [
+    # Only what can make a document due: inserts, and updates that move nextRunAt or free the lock of one that has it.
+    {
+        "$match": {
+            "$or": [
+                {"operationType": {"$in": ["insert", "replace"]}},
+                {"operationType": "update", "updateDescription.updatedFields.nextRunAt": {"$exists": True}},
+                {"operationType": "invalidate"},
+            ]
+        }
+    },
+    {
+        "$project": {
+            "operationType": 1,
+            "documentKey": 1,
+            "name": "$fullDocument.name",
+            "nextRunAt": {"$ifNull": ["$fullDocument.nextRunAt", "$updateDescription.updatedFields.nextRunAt"]},
+        }
+    },
+]
+CONFIG_HINTS: list[Document] = [{"$project": {"operationType": 1}}]

@@ -1,0 +1,142 @@
+"""`jobConfigs` and `jobConfigHistory`: read, created, marked; what people write there is never overwritten by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store.connection import AsyncJobs, Document
+from jobserver.store.expressions import NOW, REMOVE, literal
+
+RESET_FIELDS = ("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedVersion:
+    """The newest entry of a job's history: the override values that are in force."""
+
+    version: int
+    values: Mapping[str, Any]
+
+
+class ConfigStore:
+    """Raises DatabaseError when MongoDB is away."""
+
+    def __init__(self, *, configs: AsyncJobs, history: AsyncJobs) -> None:
+        self._configs, self._history = configs, history
+
+    async def read_all(self) -> list[Document]:
+        """Every configuration document as it stands, in the order of their names."""
+        try:
+            return await self._configs.find({}).sort("jobName").to_list()
+        except PyMongoError as error:
+            raise _away("configurations could not be read", error) from error
+
+    async def create(self, name: str, *, checksum: str, enabled: bool, defaults: Document) -> bool:
+        """The document of a job seen for the first time; False when it is there already (another server was first)."""
+        change = {
+            "_id": ObjectId(),
+            "enabled": enabled,
+            "checksum": checksum,
+            "schedule": defaults["schedule"],
+            "retry": defaults["retry"],
+            "runNow": False,
+            "defaultConfig": defaults,
+        }
+        stamps = {"createdAt": NOW, "updatedAt": NOW}
+        values = {key: {"$ifNull": [f"${key}", literal(value)]} for key, value in change.items()}
+        kept = {key: {"$ifNull": [f"${key}", value]} for key, value in stamps.items()}
+        absent = {"jobName": name, "checksum": {"$exists": False}}
+        try:
+            outcome = await self._configs.update_one(absent, [{"$set": values | kept}], upsert=True)
+        except DuplicateKeyError:
+            return False
+        except PyMongoError as error:
+            raise _away(f"the configuration of {name} could not be created", error) from error
+        return outcome.upserted_id is not None
+
+    async def reset(self, name: str, *, checksum: str, defaults: Document) -> bool:
+        """New code: its defaults take the place of every override but `enabled`; False when that was done already."""
+        values = {
+            "checksum": checksum,
+            "schedule": defaults["schedule"],
+            "retry": defaults["retry"],
+            "defaultConfig": defaults,
+        }
+        change: Document = {key: literal(value) for key, value in values.items()}
+        change["updatedAt"] = NOW
+        overrides = [field for field in (*RESET_FIELDS, "configError") if field not in values]
+        try:
+            outcome = await self._configs.update_one(
+                {"jobName": name, "checksum": {"$ne": checksum}}, [{"$set": change}, {"$unset": overrides}]
+            )
+        except PyMongoError as error:
+            raise _away(f"the configuration of {name} could not be reset", error) from error
+        return outcome.modified_count == 1
+
+    async def mark_error(self, id_: Any, error: Document | None) -> None:
+        """Show what is wrong with the document, in the document; None clears it. Writes only what differs."""
+        if error is None:
+            await self._update({"_id": id_, "configError": {"$exists": True}}, [{"$unset": "configError"}])
+            return
+        shown = {f"configError.{key}": value for key, value in error.items()}
+        differs = {"_id": id_, "$nor": [shown]}
+        await self._update(differs, [{"$set": {"configError": {**_literals(error), "at": NOW}}}])
+
+    async def mark_missing(self, name: str, *, missing: bool) -> None:
+        """Say whether a job file for it is known; the configuration itself is kept."""
+        which = {"jobName": name, "missingSince": {"$exists": not missing}}
+        await self._update(which, [{"$set": {"missingSince": NOW if missing else REMOVE}}])
+
+    async def take_run_now(self, id_: Any) -> Any | None:
+        """Turn `runNow: true` into one request that only one server wins; returns its id, None for the others."""
+        request = ObjectId()
+        taken = await self._update(
+            {"_id": id_, "runNow": True}, {"$set": {"runNow": False, "runNowRequest": request}}
+        )
+        return request if taken else None
+
+    async def finish_run_now(self, id_: Any, request: Any) -> None:
+        """The request is in the jobs collection: forget it here."""
+        await self._update({"_id": id_, "runNowRequest": request}, {"$unset": {"runNowRequest": ""}})
+
+    async def applied(self, name: str) -> AppliedVersion | None:
+        """What history says is in force for this job."""
+        try:
+            found = await self._history.find_one({"jobName": name}, sort=[("version", -1)])
+        except PyMongoError as error:
+            raise _away(f"the history of {name} could not be read", error) from error
+        return AppliedVersion(version=found["version"], values=found["values"]) if found else None
+
+    async def record(self, name: str, *, version: int, changes: list[Document], values: Document, by: str) -> bool:
+        """Add the next version; False when another server has recorded that version before."""
+        entry = {"jobName": name, "version": version, "changes": changes, "values": values, "by": by}
+        stamped = {**_literals(entry), "at": NOW}
+        try:
+            outcome = await self._history.update_one(
+                {"jobName": name, "version": version, "values": {"$exists": False}}, [{"$set": stamped}], upsert=True
+            )
+        except DuplicateKeyError:
+            return False
+        except PyMongoError as error:
+            raise _away(f"the history of {name} could not be written", error) from error
+        return outcome.upserted_id is not None
+
+    async def _update(self, which: Document, change: Any) -> bool:
+        try:
+            return (await self._configs.update_one(which, change)).modified_count == 1
+        except PyMongoError as error:
+            raise _away("a configuration could not be updated", error) from error
+
+
+def _literals(values: Document) -> Document:
+    return {key: literal(value) for key, value in values.items()}
+
+
+def _away(what: str, cause: Exception) -> DatabaseError:
+    return DatabaseError(f"{what}: {cause}")

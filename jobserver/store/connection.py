@@ -1,0 +1,61 @@
+"""How this project talks to MongoDB: majority writes and primary reads, whatever the URI says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+Document = dict[str, Any]
+AsyncDb = AsyncDatabase[Document]
+AsyncJobs = AsyncCollection[Document]
+SyncDb = Database[Document]
+SyncJobs = Collection[Document]
+
+# Out-of-range dates that a hand has written come back as numbers instead of failing the whole reply.
+CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+
+# A write that no majority confirms within this time has an unknown outcome, which every caller can look up.
+WRITE_TIMEOUT_MS = 10_000
+
+_CLIENT_OPTIONS: dict[str, Any] = {
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "socketTimeoutMS": 30_000,
+    "retryWrites": True,
+    "retryReads": True,
+}
+_CONCERNS: dict[str, Any] = {
+    "codec_options": CODEC,
+    "read_preference": ReadPreference.PRIMARY,
+    "read_concern": ReadConcern("majority"),
+    "write_concern": WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
+}
+
+
+def async_client(uri: str, *, app_name: str = "jobserver") -> AsyncMongoClient[Document]:
+    """The engine's client; nothing is connected before the first command."""
+    return AsyncMongoClient(uri, appname=app_name, **_CLIENT_OPTIONS)
+
+
+def sync_client(uri: str, *, app_name: str = "jobserver", pool_size: int = 10) -> MongoClient[Document]:
+    """A client of its own for threads that must not wait for the event loop, and for commands."""
+    return MongoClient(uri, appname=app_name, maxPoolSize=pool_size, **_CLIENT_OPTIONS)
+
+
+def deciding(database: AsyncDb) -> AsyncDb:
+    """The same database with the concerns under which decisions are safe."""
+    return database.with_options(**_CONCERNS)
+
+
+def deciding_sync(database: SyncDb) -> SyncDb:
+    """The same database with the concerns under which decisions are safe."""
+    return database.with_options(**_CONCERNS)

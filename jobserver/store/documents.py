@@ -1,0 +1,106 @@
+"""The values that cross the store's border, free of driver types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from jobserver.store.states import Status, Transition
+
+
+class _Absent:
+    """The mark of "no value": None is a value that a job may return."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One job's share of a claim: at most `limit` documents of `name`, each locked for `lock_lifetime`.
+
+    `global_limit` bounds how many of it all servers together may run.
+    """
+
+    name: str
+    limit: int
+    lock_lifetime: timedelta
+    global_limit: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ClaimedJob:
+    """A job document that this server holds: every later write carries `token`."""
+
+    id: Any
+    name: str
+    token: str
+    fence: int
+    attempt: int
+    started_at: datetime
+    scheduled_at: datetime
+    recurring: bool
+    document: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """One claim of one document; the id of its history entry, so writing it twice is harmless."""
+        return f"{self.id}:{self.fence}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRecord:
+    """Why a run failed: one line for `lastError`, and the traceback for `stack`."""
+
+    message: str
+    stack: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Settlement:
+    """How one run ended, and what becomes of its document.
+
+    `next_run_at` is the next regular occurrence of a recurring job; `retry_in` counts from the server's now.
+    """
+
+    job: ClaimedJob
+    transition: Transition
+    duration: timedelta
+    result: Any = ABSENT
+    error: ErrorRecord | None = None
+    next_run_at: datetime | None = None
+    retry_in: timedelta | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One entry of `jobRuns`: an attempt that ended, or one that was skipped."""
+
+    job: ClaimedJob
+    status: Status
+    server: str
+    duration: timedelta
+    result: Any = ABSENT
+    error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressReport:
+    """What `progress(total, current, message)` stores; percent is None where total is 0."""
+
+    total: float
+    current: float
+    message: str | None
+
+    @property
+    def percent(self) -> float | None:
+        """0 to 100, rounded down to whole percents."""
+        if not self.total:
+            return None
+        return max(0, min(100, int(100 * self.current / self.total)))

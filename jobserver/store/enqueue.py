@@ -1,0 +1,124 @@
+"""The documents that a client inserts, and what stops one that MongoDB could not store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bson
+from bson import ObjectId
+from bson.errors import InvalidDocument
+
+from jobserver.errors import DataError
+from jobserver.job import Priority
+from jobserver.store.connection import CODEC, Document
+from jobserver.store.states import Status
+
+MAX_DATA_BYTES = 256 * 1024
+MAX_NAME_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One occurrence that somebody asks for: now, at a moment, or after a delay."""
+
+    name: str
+    data: Any = None
+    at: datetime | None = None
+    delay: timedelta | None = None
+    priority: int | None = None
+    unique_key: str | None = None
+    requested_by: str | None = None
+
+
+def job_document(request: Request, *, now: datetime, priority: int) -> Document:
+    """The document for `pulseJobs`, `_id` included, so that inserting it twice is noticed. Raises DataError."""
+    _check_name(request.name)
+    due = due_at(request, now=now)
+    document: Document = {
+        "_id": ObjectId(),
+        "name": request.name,
+        "type": "normal",
+        "data": {} if request.data is None else request.data,
+        "priority": priority if request.priority is None else checked_priority(request.priority),
+        "status": Status.SCHEDULED if due > now else Status.QUEUED,
+        "nextRunAt": due,
+        "createdAt": now,
+    }
+    if request.unique_key is not None:
+        document["uniqueKey"] = str(request.unique_key)
+    if request.requested_by is not None:
+        document["requestedBy"] = request.requested_by
+    return document
+
+
+def due_at(request: Request, *, now: datetime) -> datetime:
+    """The moment it becomes due. Raises DataError when both `at` and `delay` are given, or either makes no sense."""
+    if request.at is not None and request.delay is not None:
+        raise DataError("give either at= or delay=, not both")
+    if request.delay is not None:
+        if request.delay < timedelta():
+            raise DataError(f"delay={request.delay} is negative; leave it out to run at once")
+        return now + request.delay
+    if request.at is None:
+        return now
+    if not isinstance(request.at, datetime):
+        raise DataError(f"at={request.at!r} is not a datetime")
+    return request.at if request.at.tzinfo else request.at.replace(tzinfo=UTC)
+
+
+def checked_priority(priority: int) -> int:
+    """A priority from -20 to 20. Raises DataError."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or not -20 <= priority <= 20:
+        names = ", ".join(f"{member.name}={member.value}" for member in Priority)
+        raise DataError(f"priority={priority!r} is not a whole number from -20 to 20 ({names})")
+    return int(priority)
+
+
+def check_storable(data: Any, *, what: str = "data", limit: int = MAX_DATA_BYTES) -> None:
+    """Raise DataError naming the offending key when MongoDB could not store this, or it is over `limit` bytes."""
+    if data is None:
+        return
+    size = _encoded_size(data, what)
+    if size > limit:
+        raise DataError(f"{what} takes {size:,} bytes, the limit is {limit:,}: store it elsewhere and pass a reference")
+
+
+def _encoded_size(data: Any, what: str) -> int:
+    try:
+        return len(bson.encode({"": data}, codec_options=CODEC))
+    except (InvalidDocument, OverflowError, UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
+        path = _offending_key(data, what)
+        raise DataError(f"{path} cannot be stored in MongoDB: {_plain(error)}") from error
+
+
+def _offending_key(value: Any, path: str) -> str:
+    """The innermost place whose value does not encode by itself."""
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        children = [(f"{path}.{key}", child) for key, child in value.items()]
+    elif isinstance(value, (list, tuple)):
+        children = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+    for child_path, child in children:
+        try:
+            bson.encode({"": child}, codec_options=CODEC)
+        except RecursionError:
+            return child_path
+        except Exception:
+            return _offending_key(child, child_path)
+    return path
+
+
+def _plain(error: Exception) -> str:
+    text = str(error).split(", encountered type:")[0]
+    kind = str(error).partition("encountered type: ")[2]
+    return f"{text[:200]}{f' (a {kind})' if kind else ''}"
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"a job's name is a text such as 'api:report', not {name!r}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise DataError(f"a job's name has at most {MAX_NAME_LENGTH} characters, this one has {len(name)}")

@@ -1,0 +1,56 @@
+"""Small aggregation expressions that every transition is built from; none fails on a value that a hand has written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+Expression = Any
+Document = dict[str, Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOW = "$$NOW"  # the server's clock, the only one that decides
+REMOVE = "$$REMOVE"
+
+LOCK_FIELDS = ("lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot")
+
+
+def literal(value: Any) -> Expression:
+    """A value that is never read as an expression, also where it starts with `$`."""
+    return {"$literal": value}
+
+
+def counter(field: str) -> Expression:
+    """The whole number in `field`, 0 for anything else: `$add` on a string would fail the whole batch."""
+    return {"$cond": [{"$in": [{"$type": f"${field}"}, ["int", "long"]]}, f"${field}", 0]}
+
+
+def plus(field: str, amount: int) -> Expression:
+    """`field` grown by `amount`, never below 0."""
+    grown = {"$add": [counter(field), amount]}
+    return grown if amount > 0 else {"$max": [0, grown]}
+
+
+def from_now(length: timedelta) -> Expression:
+    """The server's now plus a length."""
+    return {"$add": [NOW, milliseconds(length)]}
+
+
+def since(field: str) -> Expression:
+    """Whole milliseconds from the moment in `field` to the server's now; absent where it is no moment."""
+    return {"$cond": [is_moment(field), {"$subtract": [NOW, f"${field}"]}, REMOVE]}
+
+
+def is_moment(field: str) -> Expression:
+    """Whether `field` holds a date."""
+    return {"$eq": [{"$type": f"${field}"}, "date"]}
+
+
+def keep(field: str) -> Expression:
+    """The field as it stands; absent stays absent."""
+    return {"$ifNull": [f"${field}", REMOVE]}
+
+
+def milliseconds(length: timedelta) -> int:
+    """Whole milliseconds, as the documents count."""
+    return length // timedelta(milliseconds=1)

@@ -1,0 +1,122 @@
+"""Every index by name, with the query that needs it. Created at start; a missing unique index stops the start."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import OperationFailure
+
+from jobserver.errors import DatabaseError
+from jobserver.store.collections import CollectionNames
+from jobserver.store.connection import SyncDb, SyncJobs
+from jobserver.store.expressions import EPOCH
+
+DUE = "due"
+PRIORITY_FIRST = (("priority", DESCENDING), ("nextRunAt", ASCENDING))
+
+
+def ensure_indexes(
+    database: SyncDb,
+    names: CollectionNames,
+    *,
+    sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST,
+    history_retention: timedelta = timedelta(days=30),
+) -> None:
+    """Create what is missing. Raises DatabaseError that names the index and what stands in its way."""
+    _create(database[names.jobs], job_indexes(sort))
+    _create(database[names.runs], run_indexes(history_retention))
+    _create(database[names.configs], [IndexModel("jobName", name="one_per_job", unique=True)])
+    _create(
+        database[names.history],
+        [IndexModel([("jobName", ASCENDING), ("version", DESCENDING)], name="one_per_version", unique=True)],
+    )
+    _create(database[names.servers], [IndexModel("leaseUntil", name="leases")])
+
+
+def due_index_name(sort: tuple[tuple[str, int], ...]) -> str:
+    """One index per configured sort, so that changing the setting back and forth rebuilds nothing."""
+    return DUE if sort == PRIORITY_FIRST else "due_" + "_".join(f"{field}_{order}" for field, order in sort)
+
+
+def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[IndexModel]:
+    """The jobs collection: finished documents have no nextRunAt and cost the claim nothing."""
+    return [
+        # claim: per name the unlocked ones, highest priority first, earliest due first
+        IndexModel(
+            [("name", ASCENDING), ("lockToken", ASCENDING), *sort],
+            name=due_index_name(sort),
+            partialFilterExpression={"nextRunAt": {"$gt": EPOCH}},
+        ),
+        # reaping: who holds locks; only running documents are in it
+        IndexModel([("lockedBy", ASCENDING)], name="locks", partialFilterExpression={"lockToken": {"$gt": ""}}),
+        # the queries that people ask about locks, and locks that a Pulse worker left behind
+        IndexModel(
+            [("lockedAt", ASCENDING)], name="locked_at", partialFilterExpression={"lockedAt": {"$exists": True}}
+        ),
+        # one holder per recurring job
+        IndexModel(
+            [("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}
+        ),
+        # enqueue: one active document per unique key
+        IndexModel(
+            [("name", ASCENDING), ("uniqueKey", ASCENDING)],
+            name="one_active_per_key",
+            unique=True,
+            partialFilterExpression={"uniqueKey": {"$exists": True}},
+        ),
+        # claim: each running document of a job with a global limit owns one numbered slot
+        IndexModel(
+            [("globalSlot", ASCENDING)],
+            name="one_per_global_slot",
+            unique=True,
+            partialFilterExpression={"globalSlot": {"$exists": True}},
+        ),
+        # retention
+        IndexModel(
+            [("expireAt", ASCENDING)],
+            name="retention",
+            expireAfterSeconds=0,
+            partialFilterExpression={"expireAt": {"$exists": True}},
+        ),
+    ]
+
+
+def run_indexes(retention: timedelta) -> list[IndexModel]:
+    """Run history: the newest runs of a job, and the end of its retention."""
+    return [
+        IndexModel([("name", ASCENDING), ("startedAt", DESCENDING)], name="newest_per_job"),
+        IndexModel(
+            [("finishedAt", ASCENDING)], name="retention", expireAfterSeconds=int(retention.total_seconds())
+        ),
+    ]
+
+
+def _create(collection: SyncJobs, indexes: list[IndexModel]) -> None:
+    for index in indexes:
+        try:
+            collection.create_indexes([index])
+        except OperationFailure as refused:
+            if not _retention_changed(collection, index, refused):
+                raise DatabaseError(_why(collection, index, refused)) from refused
+
+
+def _retention_changed(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> bool:
+    """A TTL index whose length was edited in the settings is changed in place."""
+    options = index.document
+    if refused.code != 85 or "expireAfterSeconds" not in options:
+        return False
+    change = {"name": options["name"], "expireAfterSeconds": options["expireAfterSeconds"]}
+    collection.database.command("collMod", collection.name, index=change)
+    return True
+
+
+def _why(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> str:
+    name = index.document["name"]
+    if refused.code == 11000:
+        advice = "remove the duplicates, then start again"
+    elif refused.code in (85, 86):
+        advice = f"another index has its name or keys: drop it with db.{collection.name}.dropIndex('{name}')"
+    else:
+        advice = "the database user needs the right to create indexes"
+    return f"index {name!r} on {collection.full_name} cannot be created: {advice} ({refused})"

@@ -1,0 +1,275 @@
+"""Claims and settles job documents, many at a time.
+
+A claim is three commands whatever its size: find the ids that are due, lock those that still are, read back what now
+carries our token. A settle is one bulk command. Neither is retried blindly: a lost reply is looked up by its token.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import UpdateMany, UpdateOne
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store import transitions
+from jobserver.store.connection import AsyncJobs, Document
+from jobserver.store.documents import ABSENT, ClaimedJob, Lane, ProgressReport, Settlement
+from jobserver.store.states import Transition
+
+MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
+
+
+class ClaimInDoubt(DatabaseError):
+    """The lock command was sent and its answer lost: `claimed_in_doubt` tells which documents it reached."""
+
+    def __init__(self, *, token: str, ids: list[Any], cause: Exception) -> None:
+        super().__init__(f"the outcome of claim {token} is unknown: {cause}")
+        self.token, self.ids = token, ids
+
+
+class JobStore:
+    """The jobs collection, for a runner. Raises DatabaseError when MongoDB is away."""
+
+    def __init__(
+        self,
+        collection: AsyncJobs,
+        *,
+        sort: tuple[tuple[str, int], ...],
+        retention: timedelta,
+        failed_retention: timedelta,
+    ) -> None:
+        self._jobs = collection
+        self._sort = dict(sort)
+        self._retention = retention
+        self._failed_retention = failed_retention
+
+    async def claim(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
+        """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`."""
+        claimed: list[ClaimedJob] = []
+        try:
+            for group in _groups(lanes):
+                if len(claimed) < limit:
+                    claim = self._claim_limited if group[0].global_limit is not None else self._claim_group
+                    claimed += await claim(group, limit=limit - len(claimed), token=token, owner=owner)
+        except DatabaseError as error:
+            if not claimed:
+                raise
+            ids = [*(job.id for job in claimed), *(error.ids if isinstance(error, ClaimInDoubt) else ())]
+            raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
+        return claimed
+
+    async def claimed_in_doubt(self, doubt: ClaimInDoubt) -> list[ClaimedJob]:
+        """The documents that a claim with a lost answer did lock."""
+        return await self._claimed(doubt.ids, doubt.token)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Store how these runs ended; returns those whose lock was lost, for which nothing was stored.
+
+        Safe to call again with the same settlements after a DatabaseError: what was stored is recognised.
+        """
+        statements = self._statements(settlements)
+        try:
+            outcome = await self._jobs.bulk_write(statements, ordered=False)
+        except PyMongoError as error:
+            raise DatabaseError(f"results could not be stored: {error}") from error
+        if outcome.matched_count == len(settlements):
+            return []
+        return await self._lost(settlements)
+
+    async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: ProgressReport | None = None) -> bool:
+        """Extend the run's lock from now, with a progress report or without; False when the lock is lost."""
+        change = transitions.touch(lock_lifetime=lock_lifetime, report=report)
+        try:
+            outcome = await self._jobs.update_one({"_id": job.id, "lockToken": job.token}, change)
+        except PyMongoError as error:
+            raise DatabaseError(f"progress of {job.name} could not be stored: {error}") from error
+        return outcome.matched_count == 1
+
+    async def release(self, *, owner: str) -> int:
+        """Give back everything that `owner` still holds; its attempts do not count."""
+        outcome = await self._jobs.update_many(
+            {"lockedBy": owner, "lockToken": {"$gt": ""}}, transitions.release()
+        )
+        return outcome.modified_count
+
+    async def adopt(self, name: str, *, priority: int) -> int:
+        """Complete the due documents of `name` that a hand has written without priority."""
+        waiting = transitions.due(name) | {"priority": None, "status": None}
+        return (await self._jobs.update_many(waiting, transitions.adopt(priority))).modified_count
+
+    async def _claim_group(
+        self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str
+    ) -> list[ClaimedJob]:
+        ids = await self._due_ids(lanes, limit)
+        if not ids:
+            return []
+        still_due = transitions.due([lane.name for lane in lanes]) | {"_id": {"$in": ids}}
+        try:
+            await self._jobs.update_many(still_due, transitions.claim(lanes, token=token, owner=owner))
+            return await self._claimed(ids, token)
+        except (PyMongoError, DatabaseError) as error:
+            raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
+
+    async def _claim_limited(
+        self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str
+    ) -> list[ClaimedJob]:
+        """One by one, each into a numbered slot that a unique index keeps single: no counter that could drift."""
+        (lane,) = lanes
+        ids = await self._due_ids([lane], min(limit, lane.limit))
+        locked: list[Any] = []
+        try:
+            for slot in await self._free_global_slots(lane) if ids else ():
+                if not ids:
+                    break
+                if await self._lock_into_slot(lane, ids[0], slot, token=token, owner=owner):
+                    locked.append(ids.pop(0))
+            return await self._claimed(locked, token) if locked else []
+        except (PyMongoError, DatabaseError) as error:
+            raise ClaimInDoubt(token=token, ids=[*locked, *ids], cause=error) from error
+
+    async def _free_global_slots(self, lane: Lane) -> list[str]:
+        assert lane.global_limit is not None
+        slots = [f"{lane.name}#{number}" for number in range(lane.global_limit)]
+        taken = set(await self._jobs.distinct("globalSlot", {"globalSlot": {"$in": slots}}))
+        free = [slot for slot in slots if slot not in taken]
+        random.shuffle(free)  # servers that race for the same slot would otherwise all try the same next one
+        return free
+
+    async def _lock_into_slot(self, lane: Lane, id_: Any, slot: str, *, token: str, owner: str) -> bool:
+        change = transitions.claim([lane], token=token, owner=owner)
+        change[0]["$set"]["globalSlot"] = {"$literal": slot}
+        try:
+            await self._jobs.update_one(transitions.due(lane.name) | {"_id": id_}, change)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def _due_ids(self, lanes: Sequence[Lane], limit: int) -> list[Any]:
+        try:
+            cursor = await self._jobs.aggregate(due_pipeline(lanes, limit, self._sort, self._jobs.name))
+            return [document["_id"] for document in await cursor.to_list()]
+        except PyMongoError as error:
+            raise DatabaseError(f"due jobs could not be read: {error}") from error
+
+    async def _claimed(self, ids: list[Any], token: str) -> list[ClaimedJob]:
+        try:
+            found = await self._jobs.find({"_id": {"$in": ids}, "lockToken": token}).to_list()
+        except PyMongoError as error:
+            raise DatabaseError(f"claimed jobs could not be read: {error}") from error
+        if len(found) > 1:
+            found.sort(key=_start_order)
+        return [as_claimed(document) for document in found]
+
+    def _statements(self, settlements: Sequence[Settlement]) -> list[UpdateOne | UpdateMany]:
+        """Ends without a word of their own share one statement per claim; each other has its own."""
+        alike: dict[tuple[str, Transition], list[Settlement]] = {}
+        statements: list[UpdateOne | UpdateMany] = []
+        for settlement in settlements:
+            if is_plain(settlement):
+                alike.setdefault((settlement.job.token, settlement.transition), []).append(settlement)
+            else:
+                statements.append(UpdateOne(transitions.owned(settlement), self._ending(settlement)))
+        for (token, _), group in alike.items():
+            owned = {"_id": {"$in": [settlement.job.id for settlement in group]}, "lockToken": token}
+            statements.append(UpdateMany(owned, self._ending(group[0])))
+        return statements
+
+    def _ending(self, settlement: Settlement) -> list[Document]:
+        return transitions.settle(
+            settlement, retention=self._retention, failed_retention=self._failed_retention
+        )
+
+    async def _lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Those that did not go through, now or in an earlier try whose answer was lost."""
+        settled = {"_id": {"$in": [settlement.job.id for settlement in settlements]}}
+        try:
+            found = await self._jobs.find(settled, {"settledBy": 1, "lockToken": 1, "fence": 1}).to_list()
+        except PyMongoError as error:
+            raise DatabaseError(f"results could not be verified: {error}") from error
+        by_id = {_key(document["_id"]): document for document in found}
+        return [settlement for settlement in settlements if not _is_settled(settlement, by_id)]
+
+
+def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: str) -> list[Document]:
+    """The ids to claim: per lane the first `lane.limit` in the index, then the best `limit` of all lanes.
+
+    One lane per job keeps a job with a long backlog from filling the batch of the others.
+    """
+    first, *others = [
+        [
+            {"$match": transitions.due(lane.name)},
+            {"$sort": sort},
+            {"$limit": min(lane.limit, limit)},
+            {"$project": dict.fromkeys(sort, 1)},
+        ]
+        for lane in lanes
+    ]
+    if not others:
+        return first
+    return [
+        *first,
+        *({"$unionWith": {"coll": collection, "pipeline": lane}} for lane in others),
+        {"$sort": sort},
+        {"$limit": limit},
+    ]
+
+
+def is_plain(settlement: Settlement) -> bool:
+    """Whether nothing in this end differs from the others of its claim."""
+    return (
+        settlement.transition in (Transition.COMPLETE, Transition.RELEASE)
+        and settlement.result is ABSENT
+        and not settlement.job.recurring
+    )
+
+
+def as_claimed(document: Document) -> ClaimedJob:
+    """Read a document that a claim has just locked; what the claim wrote is sound, the rest may be anything."""
+    return ClaimedJob(
+        id=document["_id"],
+        name=document["name"],
+        token=document["lockToken"],
+        fence=int(document["fence"]),
+        attempt=int(document["attempt"]),
+        started_at=document["lastRunAt"],
+        scheduled_at=_moment(document["scheduledFor"]),
+        recurring=document.get("type") == "single",
+        document=document,
+    )
+
+
+def _groups(lanes: Sequence[Lane]) -> Iterator[Sequence[Lane]]:
+    """Jobs without a global limit share a claim, as many as a pipeline takes; each limited one has its own."""
+    shared = [lane for lane in lanes if lane.global_limit is None]
+    for start in range(0, len(shared), MAX_LANES):
+        yield shared[start : start + MAX_LANES]
+    for lane in lanes:
+        if lane.global_limit is not None:
+            yield [lane]
+
+
+def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
+    document = by_id.get(_key(settlement.job.id))
+    if document is None:
+        return False
+    if settlement.transition is Transition.RELEASE:
+        return document.get("lockToken") != settlement.job.token
+    return bool(document.get("settledBy") == settlement.job.token)
+
+
+def _key(id_: Any) -> Any:
+    """An `_id` may be a sub-document, which Python cannot hash."""
+    return repr(id_) if isinstance(id_, dict) else id_
+
+
+def _start_order(document: Document) -> tuple[float, datetime]:
+    priority = document.get("priority")
+    return (-priority if isinstance(priority, (int, float)) else 0, _moment(document["scheduledFor"]))
+
+
+def _moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,116 @@
+"""Takes back locks that nobody can hold any more: of dead servers, of stuck runs, of vanished Pulse workers.
+
+A live server's locks are never touched. Each document is taken back by one update that names the lock it ends, so a
+run that settles in the same moment wins or loses as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store import transitions
+from jobserver.store.connection import Document, SyncJobs
+from jobserver.store.documents import ClaimedJob
+from jobserver.store.expressions import EPOCH, NOW, milliseconds
+from jobserver.store.jobs import as_claimed
+from jobserver.store.runs import crash_record, record_runs
+from jobserver.store.servers import GRACE
+
+HELD = {"lockToken": {"$gt": ""}}
+
+
+class LockStore:
+    """What the reaper does. Raises DatabaseError when MongoDB is away."""
+
+    def __init__(self, *, jobs: SyncJobs, runs: SyncJobs, servers: SyncJobs) -> None:
+        self._jobs, self._runs, self._servers = jobs, runs, servers
+
+    def reap_dead_servers(self) -> list[ClaimedJob]:
+        """Take back every lock whose owner's lease is over, registered or not."""
+        try:
+            # Owners first: whoever claims later has registered before, and is then seen alive.
+            owners = self._jobs.distinct("lockedBy", HELD)
+            dead = set(owners) - self._alive() if owners else set()
+            return [job for owner in sorted(map(str, dead)) for job in self.reap_server(owner)]
+        except PyMongoError as error:
+            raise DatabaseError(f"dead servers could not be looked for: {error}") from error
+
+    def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
+        """End this server's lease and take back all it holds."""
+        self._servers.delete_one({"_id": owner})
+        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
+
+    def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
+        """The same at once, for a process whose end its supervisor has seen."""
+        try:
+            owners = self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid})
+            return [job for owner in owners for job in self.reap_server(owner, reason=reason)]
+        except PyMongoError as error:
+            raise DatabaseError(f"the locks of process {pid} could not be taken back: {error}") from error
+
+    def reap_stuck(self) -> list[ClaimedJob]:
+        """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime."""
+        try:
+            return self._reap(
+                {"$expr": {"$lt": ["$lockUntil", NOW]}}, "no progress within the lock lifetime, the lock expired"
+            )
+        except PyMongoError as error:
+            raise DatabaseError(f"stuck runs could not be looked for: {error}") from error
+
+    def release_foreign(self, lifetimes: Mapping[str, timedelta]) -> int:
+        """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime."""
+        try:
+            groups: dict[timedelta, list[str]] = {}
+            for name, lifetime in lifetimes.items():
+                groups.setdefault(lifetime, []).append(name)
+            return sum(self._release_foreign(names, lifetime) for lifetime, names in groups.items())
+        except PyMongoError as error:
+            raise DatabaseError(f"foreign locks could not be looked for: {error}") from error
+
+    def _alive(self) -> set[Any]:
+        lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(GRACE)]}, NOW]}}
+        return set(self._servers.distinct("_id", lease_holds))
+
+    def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
+        held = list(self._jobs.find({**HELD, **which}))
+        if not held:
+            return []
+        self._jobs.update_many({**HELD, **which}, transitions.reap(reason))
+        return self._recorded([as_claimed(document) for document in held if _is_sound(document)], reason)
+
+    def _recorded(self, held: Sequence[ClaimedJob], reason: str) -> list[ClaimedJob]:
+        """Write history for those that were taken back and not settled in the last moment."""
+        ids = {"_id": {"$in": [job.id for job in held]}, "crashedToken": {"$in": [job.token for job in held]}}
+        after = {repr(found["_id"]): found for found in self._jobs.find(ids, {"crashedToken": 1, "lastCrashAt": 1})}
+        reaped = [job for job in held if after.get(repr(job.id), {}).get("crashedToken") == job.token]
+        records = [
+            crash_record(
+                job,
+                server=str(job.document.get("lockedBy")),
+                reason=reason,
+                duration=after[repr(job.id)]["lastCrashAt"] - job.started_at,
+            )
+            for job in reaped
+        ]
+        if records:
+            record_runs(self._runs, records)
+        return reaped
+
+    def _release_foreign(self, names: Sequence[str], lifetime: timedelta) -> int:
+        expired = {
+            "name": {"$in": list(names)},
+            "lockToken": None,
+            "lockedAt": {"$gt": EPOCH},
+            "$expr": {"$lt": [{"$add": ["$lockedAt", milliseconds(lifetime)]}, NOW]},
+        }
+        return self._jobs.update_many(expired, [{"$unset": "lockedAt"}]).modified_count
+
+
+def _is_sound(document: Document) -> bool:
+    """Whether a claim wrote these fields; a hand may have torn a locked document apart."""
+    return isinstance(document.get("fence"), int) and {"name", "attempt", "lastRunAt", "scheduledFor"} <= set(document)

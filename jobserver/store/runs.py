@@ -1,0 +1,79 @@
+"""Run history: one entry per attempt, in `jobRuns`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store.connection import AsyncJobs, Document, SyncJobs
+from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, RunRecord
+from jobserver.store.expressions import milliseconds
+from jobserver.store.states import Status
+
+DUPLICATE_KEY = 11000
+
+
+class RunStore:
+    """Writes run history; an entry that is already there stays as it is, so every write may be repeated."""
+
+    def __init__(self, collection: AsyncJobs) -> None:
+        self._runs = collection
+
+    async def record(self, records: Sequence[RunRecord]) -> None:
+        """Store these entries. Raises DatabaseError."""
+        try:
+            await self._runs.insert_many([run_document(record) for record in records], ordered=False)
+        except BulkWriteError as error:
+            _only_duplicates(error)
+        except PyMongoError as error:
+            raise DatabaseError(f"run history could not be stored: {error}") from error
+
+
+def record_runs(collection: SyncJobs, records: Sequence[RunRecord]) -> None:
+    """The same for threads that have no event loop."""
+    try:
+        collection.insert_many([run_document(record) for record in records], ordered=False)
+    except BulkWriteError as error:
+        _only_duplicates(error)
+
+
+def run_document(record: RunRecord) -> Document:
+    """The entry as people read it; times are the server's where a claim stated them, durations ours."""
+    job = record.job
+    document: Document = {
+        "_id": job.run_id,
+        "jobId": job.id,
+        "name": job.name,
+        "status": record.status,
+        "attempt": job.attempt,
+        "fence": job.fence,
+        "scheduledAt": job.scheduled_at,
+        "startedAt": job.started_at,
+        "finishedAt": job.started_at + record.duration,
+        "duration": milliseconds(record.duration),
+        "server": record.server,
+    }
+    if record.result is not ABSENT:
+        document["result"] = record.result
+    if record.error is not None:
+        document["error"] = record.error.message
+        if record.error.stack:
+            document["stack"] = record.error.stack
+    return document
+
+
+def crash_record(job: ClaimedJob, *, server: str, reason: str, duration: timedelta) -> RunRecord:
+    """The entry of a run whose own server can no longer write it."""
+    return RunRecord(
+        job=job, status=Status.FAILED, server=server, duration=duration, error=ErrorRecord(message=reason)
+    )
+
+
+def _only_duplicates(error: BulkWriteError) -> None:
+    failures: list[Any] = error.details.get("writeErrors", [])
+    if any(failure.get("code") != DUPLICATE_KEY for failure in failures) or error.details.get("writeConcernErrors"):
+        raise DatabaseError(f"run history could not be stored: {error}") from error
