@@ -44,7 +44,7 @@ class ConfigFile:
 
     def _check_twice(self) -> None:
         # YAML readers take the last of two equal keys without a word.
-        waiting = [((), self._root)] if self._root else []
+        waiting: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), self._root)]
         while waiting:
             path, node = waiting.pop()
             seen = set()
