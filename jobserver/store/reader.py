@@ -1,0 +1,209 @@
+"""What people ask, and the only place with queries for it. Nothing here decides anything for a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store.collections import CollectionNames
+from jobserver.store.connection import Document, SyncDb, deciding_sync
+from jobserver.store.expressions import EPOCH, NOW, is_moment, milliseconds
+from jobserver.store.servers import GRACE
+from jobserver.store.states import Status
+from jobserver.store.views import (
+    Change,
+    Counts,
+    JobView,
+    OccurrenceView,
+    RunView,
+    ServerView,
+    VersionView,
+    moment,
+    number,
+    text,
+    whole,
+)
+
+HELD: Document = {"lockToken": {"$gt": ""}}
+# A bound on the first key of an index is what makes the planner consider it.
+ANY_NAME: Document = {"name": {"$gt": ""}}
+UNLOCKED: Document = {"lockToken": None, "lockedAt": None, "disabled": {"$ne": True}}
+GAVE_UP: Document = {"status": Status.FAILED, "nextRunAt": None}
+
+_LEASE_HOLDS = {
+    "$cond": [is_moment("leaseUntil"), {"$gt": [{"$add": ["$leaseUntil", milliseconds(GRACE)]}, NOW]}, False]
+}
+
+
+class Reader:
+    """Answers from one database. Every method raises DatabaseError when MongoDB is away."""
+
+    def __init__(self, database: SyncDb, names: CollectionNames) -> None:
+        self._database = deciding_sync(database)
+        self._jobs = self._database[names.jobs]
+        self._configs = self._database[names.configs]
+        self._history = self._database[names.history]
+        self._runs = self._database[names.runs]
+        self._servers = self._database[names.servers]
+
+    def now(self) -> datetime:
+        """MongoDB's clock, aware UTC."""
+        with asking("the time"):
+            told: datetime = self._database.command("hello")["localTime"]
+            return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+    def job_names(self) -> list[str]:
+        """Every job that has a `jobConfigs` document."""
+        with asking("which jobs there are"):
+            return sorted(name for name in self._configs.distinct("jobName") if isinstance(name, str))
+
+    def jobs(self) -> list[JobView]:
+        """Every job that has a `jobConfigs` document, by name."""
+        with asking("jobs"):
+            configs = self._configs.find({"jobName": {"$gt": ""}}).sort("jobName")
+            holders = {found["name"]: found for found in self._jobs.find({**ANY_NAME, "type": "single"})}
+            running = self._held_by("$name")
+            newest = self._newest_runs()
+            return [
+                _job_view(
+                    config,
+                    holder=holders.get(config["jobName"], {}),
+                    running=running.get(config["jobName"], 0),
+                    newest=newest.get(config["jobName"]),
+                )
+                for config in configs
+            ]
+
+    def runs(self, name: str | None = None, *, status: str | None = None, limit: int = 20) -> list[RunView]:
+        """What runs now, then the newest that have ended."""
+        with asking("runs"):
+            running = self._running(name, limit) if status in (None, Status.RUNNING) else []
+            ended = self._ended(name, status, limit - len(running)) if len(running) < limit else []
+            return [*running, *ended]
+
+    def occurrence(self, id_: Any) -> OccurrenceView | None:
+        """One document of the jobs collection; None when it is gone."""
+        with asking("a job"):
+            found = self._jobs.find_one({"_id": id_})
+            return OccurrenceView.of(found) if found else None
+
+    def dead(self, name: str | None = None, *, limit: int = 100) -> list[OccurrenceView]:
+        """What gave up, newest first: failed, and not tried again by itself."""
+        which = GAVE_UP if name is None else {**GAVE_UP, "name": name}
+        with asking("failed jobs"):
+            return [OccurrenceView.of(found) for found in self._jobs.find(which).sort("failedAt", -1).limit(limit)]
+
+    def servers(self) -> list[ServerView]:
+        """Every registered server, the longest running first; `alive` is judged by MongoDB's clock."""
+        with asking("servers"):
+            running = self._held_by("$lockedBy")
+            found = self._servers.aggregate([{"$set": {"alive": _LEASE_HOLDS}}, {"$sort": {"startedAt": 1, "_id": 1}}])
+            return [ServerView.of(server, running=running.get(server["_id"], 0)) for server in found]
+
+    def counts(self) -> Counts:
+        """How many job documents wait, run, gave up or hang."""
+        with asking("counts"):
+            waiting = {**ANY_NAME, **UNLOCKED, "nextRunAt": {"$gt": EPOCH}}
+            alive = self._servers.distinct("_id", {"$expr": _LEASE_HOLDS})
+            stale = {**HELD, "$or": [{"lockedBy": {"$nin": alive}}, {"$expr": {"$lt": ["$lockUntil", NOW]}}]}
+            return Counts(
+                queued=self._jobs.count_documents({**waiting, "$expr": {"$lte": ["$nextRunAt", NOW]}}),
+                scheduled=self._jobs.count_documents({**waiting, "$expr": {"$gt": ["$nextRunAt", NOW]}}),
+                running=self._jobs.count_documents({"lockedAt": {"$gt": EPOCH}}),
+                dead=self._jobs.count_documents(GAVE_UP),
+                stale_locks=self._jobs.count_documents(stale),
+            )
+
+    def history(self, name: str, *, limit: int = 20) -> list[VersionView]:
+        """The versions of a job's configuration, newest first."""
+        with asking("the history of a configuration"):
+            return [
+                _version_view(found) for found in self._history.find({"jobName": name}).sort("version", -1).limit(limit)
+            ]
+
+    def version(self, name: str, version: int) -> VersionView | None:
+        """One version of a job's configuration."""
+        with asking("the history of a configuration"):
+            found = self._history.find_one({"jobName": name, "version": version})
+            return _version_view(found) if found else None
+
+    def _running(self, name: str | None, limit: int) -> list[RunView]:
+        which = HELD if name is None else {**HELD, "name": name}
+        found = self._jobs.find(which).sort("lastRunAt", -1).limit(limit)
+        return [RunView.under_way(document) for document in found]
+
+    def _ended(self, name: str | None, status: str | None, limit: int) -> list[RunView]:
+        which = {key: value for key, value in (("name", name), ("status", status)) if value is not None}
+        # Either order has an index: newest_per_job where a name is given, retention where none is.
+        newest_by = "finishedAt" if name is None else "startedAt"
+        return [RunView.of(entry) for entry in self._runs.find(which).sort(newest_by, -1).limit(limit)]
+
+    def _held_by(self, key: str) -> dict[Any, int]:
+        grouped = self._jobs.aggregate([{"$match": HELD}, {"$group": {"_id": key, "count": {"$sum": 1}}}])
+        return {_hashable(group["_id"]): group["count"] for group in grouped}
+
+    def _newest_runs(self) -> dict[str, RunView]:
+        # Sort and $first along the index newest_per_job: one key per name is read, however long the history.
+        newest = self._runs.aggregate(
+            [{"$sort": {"name": 1, "startedAt": -1}}, {"$group": {"_id": "$name", "run": {"$first": "$$ROOT"}}}]
+        )
+        return {_hashable(group["_id"]): RunView.of(group["run"]) for group in newest}
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Foreign errors become ours."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise DatabaseError(f"{what} could not be read: {error}") from error
+
+
+def id_of(written: str) -> Any:
+    """The `_id` that a person wrote: an ObjectId where it looks like one."""
+    return ObjectId(written) if ObjectId.is_valid(written) else written
+
+
+def _job_view(config: Document, *, holder: Document, running: int, newest: RunView | None) -> JobView:
+    error = config.get("configError")
+    return JobView(
+        name=config["jobName"],
+        enabled=config.get("enabled") is not False,
+        schedule=config.get("schedule"),
+        config_error=f"{error.get('field')}: {error.get('message')}" if isinstance(error, dict) else None,
+        missing_since=moment(config.get("missingSince")),
+        next_run_at=moment(holder.get("nextRunAt")),
+        poison=holder.get("poison") is True,
+        running=running,
+        progress=number(holder.get("progress")) if holder.get("status") == Status.RUNNING else None,
+        last_run=newest,
+    )
+
+
+def _version_view(entry: Document) -> VersionView:
+    values = entry.get("values")
+    return VersionView(
+        version=whole(entry.get("version")) or 0,
+        at=moment(entry.get("at")),
+        by=text(entry.get("by")),
+        changes=_changes(entry.get("changes")),
+        values=values if isinstance(values, dict) else {},
+    )
+
+
+def _changes(entries: Any) -> tuple[Change, ...]:
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return tuple(
+        Change(field=str(entry.get("field")), before=entry.get("from"), after=entry.get("to")) for entry in found
+    )
+
+
+def _hashable(value: Any) -> Any:
+    """A field that a hand has written may be a list or a mapping."""
+    return repr(value) if isinstance(value, dict | list) else value
