@@ -1,11 +1,12 @@
 """One cron dialect, whatever version of croniter reads it.
 
-Three forms mean different things to different versions, and are rewritten into single values and upward ranges, which
-all of them read alike:
+Some forms mean different things to different versions, or to croniter and to cron. They are rewritten into what all of
+them read alike:
 
     59/15     "from 59 on in steps of 15" is 59; croniter 7 takes the 59-59/15 it stands for as the whole hour
     mon-mon   a range of one; croniter 7 takes it for the whole week
     fri-mon   a range over the end of the field; croniter 2 refuses it
+    */1       is `*`, and so is ?; croniter takes a day of month */1 for 31 named days: `0 0 */1 * mon` would be daily
 
 What would be a surprise under any reading (H and R, a step longer than its field, `*` in a list) is refused.
 """
@@ -26,8 +27,10 @@ _LAST_WEEKDAY = re.compile(r"(\d|[a-z]{3})l", re.ASCII)
 
 def settled(text: str, field: Field) -> str:
     """The lower-case text of one field, as every version reads it; ScheduleError for what has no one meaning."""
+    if text == "?" and field in (DAY_OF_MONTH, DAY_OF_WEEK):
+        return "*"
     items = text.split(",")
-    if len(items) > 1 and "*" in items:
+    if len(items) > 1 and not {"*", "*/1"}.isdisjoint(items):
         raise field.refusal(text, "`*` already means every value: nothing can stand beside it")
     picked = sum("#" in item or item.startswith("l") for item in items)
     if field is DAY_OF_WEEK and 0 < picked < len(items):
@@ -38,6 +41,8 @@ def settled(text: str, field: Field) -> str:
 def _settled_item(item: str, text: str, field: Field) -> str:
     if reason := _why_refused(item, field):
         raise field.refusal(text, reason)
+    if item == "*/1":
+        return "*"
     if match := _START_STEP.fullmatch(item):
         start = _number(match[1], field)
         return item if start is None else _upward(start, field.high, match[2])

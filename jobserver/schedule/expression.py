@@ -43,7 +43,7 @@ def read(expression: str) -> WallClock:
     expansion = _expand(dialect)
     if expansion is None:
         raise _blame(texts, dialect, fields)
-    return _wall_clock(*expansion, texts)
+    return _wall_clock(*expansion, dialect)
 
 
 def follows_real_time(expression: str) -> bool:
@@ -94,17 +94,19 @@ def _blame(texts: Sequence[str], dialect: Sequence[str], fields: Sequence[Field]
     return ScheduleError(f"{excerpt(' '.join(texts))} is not a cron expression")
 
 
-def _wall_clock(expanded: Sequence[Values], nth: Mapping[int, set[int | str]], texts: Sequence[str]) -> WallClock:
+def _wall_clock(expanded: Sequence[Values], nth: Mapping[int, set[int | str]], dialect: Sequence[str]) -> WallClock:
     minutes, hours, days, months, weekdays, *seconds = expanded
-    if nth and not _is_any(days):
-        whole = excerpt(" ".join(texts))
+    # From the text: croniter forgets that 0-6 names days where it stands beside a `*`.
+    any_day, any_weekday = dialect[-3] == "*", dialect[-1] == "*"
+    if nth and not any_day:
+        whole = excerpt(" ".join(dialect))
         raise ScheduleError(f"{whole}: mon#2 or L5 cannot stand beside a day of month; write `*` for one of them")
     return WallClock(
         days=Days(
             months=frozenset(_numbers(months, MONTH)),
-            of_month=None if _is_any(days) else frozenset(_numbers(days, DAY_OF_MONTH)),
+            of_month=None if any_day else frozenset(_numbers(days, DAY_OF_MONTH)),
             last_of_month="l" in days,
-            of_week=None if _is_any(weekdays) else frozenset(() if nth else _numbers(weekdays, DAY_OF_WEEK)),
+            of_week=None if any_weekday else frozenset(() if nth else _numbers(weekdays, DAY_OF_WEEK)),
             nth_of_week=frozenset((day, LAST if week == "l" else int(week)) for day in nth for week in nth[day]),
         ),
         hours=_numbers(hours, HOUR),
@@ -113,11 +115,7 @@ def _wall_clock(expanded: Sequence[Values], nth: Mapping[int, set[int | str]], t
     )
 
 
-def _is_any(values: Values) -> bool:
-    return "*" in values
-
-
 def _numbers(values: Values, field: Field) -> tuple[int, ...]:
-    if _is_any(values):
+    if "*" in values:
         return tuple(range(field.low, field.high + 1))
     return tuple(sorted({value for value in values if isinstance(value, int)}))

