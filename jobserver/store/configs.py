@@ -37,6 +37,13 @@ class ConfigStore:
         except PyMongoError as error:
             raise _away("configurations could not be read", error) from error
 
+    async def read(self, name: str) -> Document | None:
+        """The configuration document of one job."""
+        try:
+            return await self._configs.find_one({"jobName": name})
+        except PyMongoError as error:
+            raise _away(f"the configuration of {name} could not be read", error) from error
+
     async def create(self, name: str, *, checksum: str, enabled: bool, defaults: Document) -> bool:
         """The document of a job seen for the first time; False when it is there already (another server was first)."""
         change = {

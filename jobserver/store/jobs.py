@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pymongo import UpdateMany, UpdateOne
+from pymongo import ReturnDocument, UpdateMany, UpdateOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.connection import AsyncJobs, Document
-from jobserver.store.documents import ABSENT, ClaimedJob, Lane, ProgressReport, Settlement
+from jobserver.store.documents import ABSENT, ClaimedJob, Holder, Lane, ProgressReport, Settlement
 from jobserver.store.states import Transition
 
 MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
@@ -95,6 +95,51 @@ class JobStore:
             {"lockedBy": owner, "lockToken": {"$gt": ""}}, transitions.release()
         )
         return outcome.modified_count
+
+    async def arm(
+        self,
+        name: str,
+        *,
+        key: str,
+        first: Any,
+        recurs: bool,
+        enabled: bool,
+        priority: int,
+        fields: Document,
+        create: bool,
+        afresh: bool,
+    ) -> Holder | None:
+        """Give the recurring document of a job its schedule; None where there is none and `create` is off."""
+        change = transitions.arm(
+            key=key, first=first, recurs=recurs, enabled=enabled, priority=priority, fields=fields, afresh=afresh
+        )
+        holder: Document = {"name": name, "type": "single"}
+        if not create:
+            holder["scheduleKey"] = {"$exists": True}
+        for _ in range(2):  # two servers may insert at once; the unique index lets one, the other then updates
+            try:
+                found = await self._jobs.find_one_and_update(
+                    holder,
+                    change,
+                    upsert=create,
+                    projection={"nextRunAt": 1},
+                    return_document=ReturnDocument.AFTER,
+                )
+            except DuplicateKeyError:
+                continue
+            except PyMongoError as error:
+                raise DatabaseError(f"{name} could not be scheduled: {error}") from error
+            return Holder(id=found["_id"], next_run_at=found.get("nextRunAt")) if found else None
+        raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
+
+    async def insert(self, document: Document) -> None:
+        """Add one job document; the same `_id` again adds nothing."""
+        try:
+            await self._jobs.insert_one(document)
+        except DuplicateKeyError:
+            return
+        except PyMongoError as error:
+            raise DatabaseError(f"{document['name']} could not be queued: {error}") from error
 
     async def adopt(self, name: str, *, priority: int) -> int:
         """Complete the due documents of `name` that a hand has written without priority."""
@@ -187,7 +232,7 @@ class JobStore:
         """Those that did not go through, now or in an earlier try whose answer was lost."""
         settled = {"_id": {"$in": [settlement.job.id for settlement in settlements]}}
         try:
-            found = await self._jobs.find(settled, {"settledBy": 1, "lockToken": 1, "fence": 1}).to_list()
+            found = await self._jobs.find(settled, {"settledBy": 1, "crashedToken": 1, "lockToken": 1}).to_list()
         except PyMongoError as error:
             raise DatabaseError(f"results could not be verified: {error}") from error
         by_id = {_key(document["_id"]): document for document in found}
@@ -258,7 +303,7 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
         return False
     if settlement.transition is Transition.RELEASE:
         return document.get("lockToken") != settlement.job.token
-    return bool(document.get("settledBy") == settlement.job.token)
+    return settlement.job.token in (document.get("settledBy"), document.get("crashedToken"))
 
 
 def _key(id_: Any) -> Any:

@@ -72,6 +72,14 @@ class LockStore:
         except PyMongoError as error:
             raise DatabaseError(f"foreign locks could not be looked for: {error}") from error
 
+    def held_runs(self, owner: str) -> set[str]:
+        """The run ids that this server holds by MongoDB's word."""
+        try:
+            found = self._jobs.find({**HELD, "lockedBy": owner}, {"fence": 1})
+            return {f"{document['_id']}:{document.get('fence')}" for document in found}
+        except PyMongoError as error:
+            raise DatabaseError(f"the locks of {owner} could not be read: {error}") from error
+
     def _alive(self) -> set[Any]:
         lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(GRACE)]}, NOW]}}
         return set(self._servers.distinct("_id", lease_holds))

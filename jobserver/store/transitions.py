@@ -91,6 +91,8 @@ def settle(settlement: Settlement, *, retention: timedelta, failed_retention: ti
             return cancel(settlement, retention)
         case Transition.RELEASE:
             return release()
+        case Transition.REAP:
+            return reap(settlement.reason or "the run was stuck")
         case other:
             raise ValueError(f"{other} does not end a run")
 

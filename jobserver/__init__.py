@@ -1,0 +1,57 @@
+"""The public names. Each is loaded when it is first asked for: a job file must not pay for a database driver."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobserver.client import JobClient, SyncJobClient
+    from jobserver.errors import FatalError, JobCancelled, JobServerError, LockLost, RetryableError
+    from jobserver.job import Job, JobContext, Priority
+    from jobserver.manager.overrides import validate_config
+    from jobserver.retry import Retry
+    from jobserver.schedule import Schedule
+    from jobserver.server import JobServer
+
+__all__ = [
+    "FatalError",
+    "Job",
+    "JobCancelled",
+    "JobClient",
+    "JobContext",
+    "JobServer",
+    "JobServerError",
+    "LockLost",
+    "Priority",
+    "Retry",
+    "RetryableError",
+    "Schedule",
+    "SyncJobClient",
+    "validate_config",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FatalError": "jobserver.errors",
+    "Job": "jobserver.job",
+    "JobCancelled": "jobserver.errors",
+    "JobClient": "jobserver.client",
+    "JobContext": "jobserver.job",
+    "JobServer": "jobserver.server",
+    "JobServerError": "jobserver.errors",
+    "LockLost": "jobserver.errors",
+    "Priority": "jobserver.job",
+    "Retry": "jobserver.retry",
+    "RetryableError": "jobserver.errors",
+    "Schedule": "jobserver.schedule",
+    "SyncJobClient": "jobserver.client",
+    "validate_config": "jobserver.manager.overrides",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jobserver' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,195 @@
+"""The one module that names concrete classes: settings → the parts of a server, each handed its collaborators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+from jobserver import __version__
+from jobserver.embedded import EmbeddedMongo
+from jobserver.errors import ConfigError, DatabaseError
+from jobserver.manager.manager import JobManager
+from jobserver.manager.watching import ConfigWatch
+from jobserver.runner import JobRunner, RunnerRegistry
+from jobserver.runner.pulse.listening import Listener
+from jobserver.runner.pulse.runner import Surroundings, pulse_runner
+from jobserver.scanner import Scanner, Watcher
+from jobserver.settings import Settings, load_settings, without_credentials
+from jobserver.store.changes import CONFIG_HINTS, Changes
+from jobserver.store.clock import ServerClock
+from jobserver.store.collections import CollectionNames
+from jobserver.store.configs import ConfigStore
+from jobserver.store.connection import async_client, deciding
+
+STATE_FOLDER = ".jobserver"
+
+runners = RunnerRegistry()
+runners.register("pulse", pulse_runner)
+
+
+class FileWatch:
+    """A `Watcher` that learns only at its start whom to tell."""
+
+    def __init__(self, scanner: Scanner) -> None:
+        self._scanner = scanner
+        self._watcher: Watcher | None = None
+
+    def start(self, on_change: Callable[[], None]) -> None:
+        """Tell `on_change`, on another thread, whenever job files have changed."""
+        self._watcher = Watcher(self._scanner.sources, on_change=on_change)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop telling."""
+        if self._watcher is not None:
+            self._watcher.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a `JobServer` puts in order."""
+
+    uri: str
+    client: AsyncMongoClient[Any]
+    embedded: EmbeddedMongo | None
+    scanner: Scanner
+    watcher: FileWatch | None
+    scan_interval: float
+    manager: JobManager
+    runner: JobRunner
+    config_watch: ConfigWatch
+    config_listener: Listener
+    owner: Callable[[], str]
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without its password."""
+        return without_credentials(self.uri)
+
+    async def ping(self) -> None:
+        """Raise DatabaseError unless MongoDB answers as a server that takes writes."""
+        try:
+            hello = await self.client.admin.command("hello")
+        except PyMongoError as error:
+            raise DatabaseError(f"no answer from {self.shown_uri}: {error}") from error
+        if not hello.get("isWritablePrimary"):
+            raise DatabaseError(f"{self.shown_uri} has no primary at the moment")
+
+    async def close(self) -> None:
+        """Disconnect; the embedded MongoDB ends with its last user."""
+        await self.client.close()
+        if self.embedded is not None:
+            await asyncio.to_thread(self.embedded.close)
+
+
+def settings_for(config: Settings | Mapping[str, Any] | str | Path | None, common: Any) -> Settings:
+    """The settings of `config`, with what the embedding program says about its database. Raises ConfigError."""
+    flags = {
+        "mongodb": {
+            key: value
+            for key, value in (("uri", _said(common, "mongodb_uri")), ("database", _said(common, "database")))
+            if isinstance(value, str)
+        }
+    }
+    settings = load_settings(config, flags=flags if flags["mongodb"] else None)
+    runners.require(settings.runner.type)
+    return settings
+
+
+def assembly(settings: Settings, *, logger: Any, plugin_manager: Any) -> Callable[[], Awaitable[Parts]]:
+    """How to make the parts, once there is an event loop to make them on."""
+    if logger is not None:
+        _log_to(logger)
+    plugins = _plugins(plugin_manager)
+
+    async def assemble() -> Parts:
+        embedded = None
+        uri = settings.mongodb.uri
+        if uri is None:
+            embedded = await asyncio.to_thread(EmbeddedMongo.start, settings.project.root / STATE_FOLDER)
+            uri = embedded.uri
+        return _parts(settings, uri=uri, embedded=embedded, plugins=plugins)
+
+    return assemble
+
+
+def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plugins: Any) -> Parts:
+    names = CollectionNames(jobs=settings.runner.config.db.collection)
+    client = async_client(uri)
+    database = client[settings.mongodb.database]
+    around = Surroundings(
+        uri=uri,
+        database=database,
+        names=names,
+        clock=ServerClock(),
+        version=__version__,
+        supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
+    )
+    runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
+    decided = deciding(database)
+    manager = JobManager(
+        runner=runner,
+        configs=ConfigStore(configs=decided[names.configs], history=decided[names.history]),
+        server=around.server_id,
+        default_concurrency=settings.runner.config.default_concurrency,
+        default_lock_lifetime=settings.runner.config.default_lock_lifetime,
+    )
+    scanner = Scanner(
+        project_root=settings.project.root,
+        jobs_dir=Path(settings.project.jobs_dir),
+        plugins_dir=Path(settings.project.plugins_dir),
+        disabled_plugins=settings.project.disabled_plugins,
+        plugins=plugins,
+    )
+    watch = ConfigWatch(manager.refresh)
+    return Parts(
+        uri=uri,
+        client=client,
+        embedded=embedded,
+        scanner=scanner,
+        watcher=FileWatch(scanner) if settings.scanner.watch_enabled else None,
+        scan_interval=settings.scanner.scan_interval.total_seconds(),
+        manager=manager,
+        runner=runner,
+        config_watch=watch,
+        config_listener=Listener(
+            changes=Changes(decided[names.configs], CONFIG_HINTS),
+            what="configurations",
+            hear=lambda _event: watch.tell(),
+            opened=watch.tell,
+            unsupported=watch.has_no_events,
+        ),
+        owner=around.server_id,
+    )
+
+
+def _said(common: Any, name: str) -> Any:
+    return common.get(name) if isinstance(common, Mapping) else getattr(common, name, None)
+
+
+def _plugins(plugin_manager: Any) -> list[str] | None:
+    """The plugins that a plugin manager names; None, without one, means every folder."""
+    if plugin_manager is None:
+        return None
+    ask = getattr(plugin_manager, "get_plugins", None)
+    found = ask() if callable(ask) else plugin_manager
+    if isinstance(found, str) or not hasattr(found, "__iter__"):
+        raise ConfigError("plugin_manager", "it is neither a list of plugin names nor an object with get_plugins()")
+    return [str(name) for name in found]
+
+
+def _log_to(logger: Any) -> None:
+    """Send our records to the logger of the embedding program, fields and all."""
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+        logger_factory=lambda *_: logger,
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )

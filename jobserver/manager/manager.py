@@ -1,0 +1,211 @@
+"""Definitions and `jobConfigs` documents side by side, brought into force job by job.
+
+Every server does the same work on the same documents; what must happen once in all (creating a document, resetting it
+for new code, one extra run, one entry of history) is decided by a guarded write that only one of them wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jobserver.definition import JobDefinition, JobSettings, ScanProblem, ScanResult
+from jobserver.errors import ConfigError
+from jobserver.excerpt import excerpt
+from jobserver.manager.history import HistoryKeeper
+from jobserver.manager.overrides import Overrides, as_document, default_config, parse_overrides, settings_in_force
+from jobserver.runner.interfaces import JobRunner
+from jobserver.store.configs import ConfigStore
+
+Config = Mapping[str, Any]
+
+_log = structlog.get_logger("jobserver")
+
+
+@dataclass(slots=True)
+class Managed:
+    """One job as this server knows it: its code, the overrides and the settings in force."""
+
+    definition: JobDefinition
+    settings: JobSettings | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    is_new: bool = True
+    has_new_code: bool = False
+    has_config: bool = False
+
+
+class JobManager:
+    """Keeps the runner at what the files and the documents say. Raises DatabaseError when MongoDB is away."""
+
+    def __init__(
+        self,
+        *,
+        runner: JobRunner,
+        configs: ConfigStore,
+        server: Callable[[], str],
+        default_concurrency: int,
+        default_lock_lifetime: timedelta,
+    ) -> None:
+        self._runner, self._configs = runner, configs
+        self._history = HistoryKeeper(store=configs, server=server)
+        self._default_concurrency, self._default_lock_lifetime = default_concurrency, default_lock_lifetime
+        self._jobs: dict[str, Managed] = {}
+        self._problems: set[tuple[str, str]] = set()
+        self._turn = asyncio.Lock()
+
+    @property
+    def jobs(self) -> Mapping[str, Managed]:
+        """What is managed now, by name."""
+        return self._jobs
+
+    async def take_in(self, scan: ScanResult) -> None:
+        """The files have been read: add, replace and remove jobs accordingly."""
+        async with self._turn:
+            self._report_problems(scan.problems)
+            for name in [name for name in self._jobs if name not in scan.definitions]:
+                await self._remove(name)
+            for name, definition in scan.definitions.items():
+                known = self._jobs.get(name)
+                if known is None or known.definition is not definition:
+                    await self._discover(definition, known)
+            await self._apply_documents()
+
+    async def refresh(self) -> None:
+        """The documents may have changed: read them all, bring what differs into force."""
+        async with self._turn:
+            await self._apply_documents()
+
+    async def _discover(self, definition: JobDefinition, known: Managed | None) -> None:
+        """Take on a job or its new version; one whose checksum is new resets its configuration, in one server."""
+        name, defaults = definition.name, default_config(definition.defaults)
+        enabled = definition.defaults.enabled
+        managed = Managed(definition)
+        if not await self._configs.create(name, checksum=definition.checksum, enabled=enabled, defaults=defaults):
+            managed.has_new_code = await self._configs.reset(name, checksum=definition.checksum, defaults=defaults)
+        await self._configs.mark_missing(name, missing=False)
+        if known is not None:
+            managed.values, managed.settings = known.values, known.settings
+        self._jobs[name] = managed
+        _log.info("job found" if known is None else "job changed", name=name, path=definition.path)
+
+    async def _remove(self, name: str) -> None:
+        await self._runner.executor.remove_job(name)
+        await self._configs.mark_missing(name, missing=True)
+        del self._jobs[name]
+        _log.warning("job removed", name=name, note="its configuration is kept")
+
+    async def _apply_documents(self) -> None:
+        documents = {document.get("jobName"): document for document in await self._configs.read_all()
+                     if isinstance(document.get("jobName"), str)}
+        for name, managed in list(self._jobs.items()):
+            document = documents.get(name)
+            if document is None:
+                document = await self._recreate(managed)
+            await self._apply(managed, document)
+
+    async def _recreate(self, managed: Managed) -> Config:
+        """Somebody deleted the document: the job goes on with its defaults, in a new one."""
+        definition = managed.definition
+        defaults = default_config(definition.defaults)
+        await self._configs.create(
+            definition.name, checksum=definition.checksum, enabled=definition.defaults.enabled, defaults=defaults
+        )
+        if managed.has_config:
+            _log.info("config recreated", name=definition.name)
+        return await self._configs.read(definition.name) or {}
+
+    async def _apply(self, managed: Managed, document: Config) -> None:
+        overrides = parse_overrides(document)
+        values = await self._values_in_force(managed, overrides)
+        settings = settings_in_force(
+            managed.definition.defaults,
+            values,
+            concurrency=self._default_concurrency,
+            lock_lifetime=self._default_lock_lifetime,
+        )
+        await self._bring_into_force(managed, settings)
+        managed.values, managed.settings, managed.has_config, managed.is_new = values, settings, True, False
+        await self._history.keep(managed.definition.name, as_document(values), document)
+        await self._show_errors(managed.definition.name, document, overrides.errors)
+        await self._run_now(managed, document, overrides)
+
+    async def _values_in_force(self, managed: Managed, overrides: Overrides) -> dict[str, Any]:
+        """What is valid in the document; for a field that is not, its last good value, which also other servers know."""
+        values = {name: value for name, value in overrides.values.items() if name != "runNow"}
+        for error in overrides.errors:
+            name = error.field.split(".")[0]
+            if managed.has_config:
+                if name in managed.values:
+                    values[name] = managed.values[name]
+            else:
+                last_good = parse_overrides(await self._history.last_good(managed.definition.name)).values
+                if name in last_good:
+                    values[name] = last_good[name]
+        return values
+
+    async def _bring_into_force(self, managed: Managed, settings: JobSettings) -> None:
+        name, before = managed.definition.name, managed.settings
+        if managed.is_new:
+            await self._runner.executor.create_job(managed.definition, settings)
+        elif before != settings:
+            await self._runner.executor.configure_job(name, settings)
+            _log.info("config applied", name=name, **_changed(before, settings))
+        if managed.is_new or before is None or _schedules_differently(before, settings):
+            await self._runner.scheduler.schedule(name, settings, afresh=managed.is_new and managed.has_new_code)
+
+    async def _show_errors(self, name: str, document: Config, errors: tuple[ConfigError, ...]) -> None:
+        shown = document.get("configError")
+        if not errors:
+            if shown is not None:
+                await self._configs.mark_error(document["_id"], None)
+            return
+        error = {"field": errors[0].field, "message": excerpt_text("; ".join(error.message for error in errors))}
+        if not isinstance(shown, Mapping) or any(shown.get(key) != value for key, value in error.items()):
+            await self._configs.mark_error(document["_id"], error)
+            _log.warning("config refused", name=name, **error)
+
+    async def _run_now(self, managed: Managed, document: Config, overrides: Overrides) -> None:
+        """Exactly one extra run: one server turns the flag into a request, any may carry an unfinished one out."""
+        request = document.get("runNowRequest")
+        if overrides.values.get("runNow") is True:
+            request = await self._configs.take_run_now(document["_id"])
+        if request is not None and managed.settings is not None:
+            name = managed.definition.name
+            await self._runner.scheduler.run_job_now(name, managed.settings, request=request)
+            await self._configs.finish_run_now(document["_id"], request)
+            _log.info("run requested", name=name, by="runNow")
+
+    def _report_problems(self, problems: tuple[ScanProblem, ...]) -> None:
+        """Each problem once, until it changes or goes away."""
+        present = {(problem.path, problem.message) for problem in problems}
+        for problem in problems:
+            if (problem.path, problem.message) not in self._problems:
+                _log.error(
+                    "job file broken", path=problem.path, error=problem.message, traceback=problem.traceback
+                )
+        self._problems = present
+
+
+def excerpt_text(text: str) -> str:
+    """An error's text, cut to what a person reads in a document."""
+    return text if len(text) <= 500 else f"{text[:500]}…"
+
+
+def _schedules_differently(before: JobSettings, after: JobSettings) -> bool:
+    return (before.schedule, before.enabled, before.priority) != (after.schedule, after.enabled, after.priority)
+
+
+def _changed(before: JobSettings | None, after: JobSettings) -> dict[str, str]:
+    names = ("enabled", "schedule", "retry", "priority", "concurrency", "global_concurrency", "lock_lifetime")
+    pairs = [(name, getattr(before, name, None), getattr(after, name)) for name in names]
+    return {name: excerpt(_readable(new)) for name, old, new in pairs if old != new}
+
+
+def _readable(value: Any) -> Any:
+    describe = getattr(value, "describe", None)
+    return describe() if callable(describe) else value

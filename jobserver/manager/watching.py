@@ -1,0 +1,53 @@
+"""When to look at `jobConfigs` again: on every change event, and in full every minute whatever the events say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from jobserver.errors import DatabaseError
+
+FULL_LOOK = 60.0
+WITHOUT_EVENTS = 1.0
+AFTER_ERROR = 1.0
+
+_log = structlog.get_logger("jobserver")
+
+
+class ConfigWatch:
+    """Runs `look` whenever it is told to, and at the latest after a minute; every second where there are no events."""
+
+    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
+        self._look = look
+        self._told = asyncio.Event()
+        self._every = FULL_LOOK
+
+    def tell(self) -> None:
+        """Something may have changed."""
+        self._told.set()
+
+    def has_no_events(self) -> None:
+        """There will be no more telling: poll."""
+        self._every = WITHOUT_EVENTS
+        self._told.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            delay = await self._guarded_look()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._told.wait()
+            except TimeoutError:
+                pass
+
+    async def _guarded_look(self) -> float:
+        self._told.clear()
+        try:
+            await self._look()
+        except DatabaseError as error:
+            _log.warning("mongodb away", chore="reading configurations", error=str(error))
+            return AFTER_ERROR
+        return self._every

@@ -1,0 +1,65 @@
+"""The seam between "which jobs there are" and "how they run".
+
+An implementation brings three parts and composes them in a `JobRunner`; the conformance suite says what each must do.
+Names are job names such as `api:inventory`; every method may be called again with the same arguments without harm.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from jobserver.definition import JobDefinition, JobSettings
+
+
+class JobExecutor(Protocol):
+    """Which jobs this server runs, and under which settings."""
+
+    async def create_job(self, definition: JobDefinition, settings: JobSettings) -> None:
+        """Take on a job, or its new version: runs that are under way end on the code they began with."""
+        ...
+
+    async def configure_job(self, name: str, settings: JobSettings) -> None:
+        """New limits, retry policy, priority or lock lifetime, in force for whatever starts from now on."""
+        ...
+
+    async def remove_job(self, name: str) -> None:
+        """Start no more of it; runs that are under way end as they will."""
+        ...
+
+
+class JobScheduler(Protocol):
+    """When jobs run by themselves, and one extra run now."""
+
+    async def schedule(self, name: str, settings: JobSettings, *, afresh: bool = False) -> None:
+        """Bring the schedule, and whether it is enabled, into force.
+
+        A schedule that is in force already is left alone: no missed run is dropped, none comes early. `afresh` says
+        that the job's code is new, so that one given up as poison gets another chance.
+        """
+        ...
+
+    async def run_job_now(self, name: str, settings: JobSettings, *, request: Any) -> None:
+        """One run outside the schedule, also of a disabled job; the same `request` again adds nothing."""
+        ...
+
+
+class JobLifecycle(Protocol):
+    """Begin and end."""
+
+    async def start(self) -> None:
+        """Connect and begin to run what is due. Raises DatabaseError."""
+        ...
+
+    async def close(self, *, hurry: bool = False) -> None:
+        """Claim nothing more, give running work its grace period, return the rest to the queue; leave no lock behind.
+
+        A second call with `hurry` while the first still waits ends the grace period at once.
+        """
+        ...
+
+
+class JobRunner:
+    """A runner: the three parts behind one name."""
+
+    def __init__(self, *, executor: JobExecutor, scheduler: JobScheduler, lifecycle: JobLifecycle) -> None:
+        self.executor, self.scheduler, self.lifecycle = executor, scheduler, lifecycle

@@ -1,0 +1,68 @@
+"""How much more this server may claim: running counts against concurrency, held against the lock limits.
+
+A run is *running* until its code has ended and *held* until MongoDB has its end, so that the next claim may overlap
+the settling of the last one. A limit of 0 is none, except for a job's concurrency, where it is a pause.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
+from jobserver.store.documents import Lane
+
+
+class Capacity:
+    """Counts what was claimed here and says what may be."""
+
+    def __init__(self, *, jobs: KnownJobs, max_concurrency: int, lock_limit: int, default_lock_limit: int) -> None:
+        self._jobs = jobs
+        self._max_concurrency = max_concurrency
+        self._lock_limit, self._default_lock_limit = lock_limit, default_lock_limit
+        self._running: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+        self.running = 0
+        self.held = 0
+
+    def claimed(self, name: str) -> None:
+        """A document of this job was claimed and its run begins."""
+        self._running[name] += 1
+        self._held[name] += 1
+        self.running += 1
+        self.held += 1
+
+    def ended(self, name: str) -> None:
+        """The run's code has ended."""
+        self._running[name] -= 1
+        self.running -= 1
+
+    def settled(self, name: str) -> None:
+        """MongoDB has its end."""
+        self._held[name] -= 1
+        self.held -= 1
+
+    def free(self) -> int:
+        """How many more of any job."""
+        free = self._max_concurrency - self.running
+        return max(0, min(free, self._lock_limit - self.held) if self._lock_limit else free)
+
+    def lanes(self, names: Iterable[str]) -> list[Lane]:
+        """A lane for each of these jobs that may run here now; none when the server itself is full."""
+        free = self.free()
+        if free == 0:
+            return []
+        found = ((name, self._jobs.get(name)) for name in names)
+        lanes = [self._lane(name, job, free) for name, job in found if job is not None]
+        return [lane for lane in lanes if lane.limit > 0]
+
+    def _lane(self, name: str, job: KnownJob, free: int) -> Lane:
+        limit = min(free, job.settings.concurrency - self._running[name])
+        if self._default_lock_limit:
+            limit = min(limit, self._default_lock_limit - self._held[name])
+        return Lane(
+            name=name,
+            limit=limit,
+            lock_lifetime=job.settings.lock_lifetime,
+            global_limit=job.settings.global_concurrency,
+        )

@@ -1,0 +1,118 @@
+"""due → claimed: in batches, across all jobs in one query, only for free slots.
+
+Polling is the truth: all jobs every `process_every`, in one command. Between polls only those are looked at that were
+hinted at, or whose last claim came back full. A claim with a lost answer is looked up before anything else is claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from jobserver.errors import DatabaseError
+from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.documents import ClaimedJob, Lane
+from jobserver.store.jobs import ClaimInDoubt, JobStore
+
+LARGEST_BATCH = 500
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+_log = structlog.get_logger("jobserver")
+
+
+class ClaimLoop:
+    """Claims for as long as the lease holds and hands every claimed document to `begin`."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        jobs: KnownJobs,
+        capacity: Capacity,
+        wakeups: Wakeups,
+        lease: Lease,
+        begin: Callable[[ClaimedJob], None],
+        process_every: timedelta,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store, self._jobs, self._capacity = store, jobs, capacity
+        self._wakeups, self._lease, self._begin = wakeups, lease, begin
+        self._process_every = process_every.total_seconds()
+        self._monotonic = monotonic
+        self._backlog: set[str] = set()
+        self._doubt: ClaimInDoubt | None = None
+        self._next_poll = 0.0
+        self._stopping = False
+        self._pause = FIRST_PAUSE
+
+    async def run(self) -> None:
+        """Work, then wait for stop or wake-up with the delay that the work returned."""
+        while not self._stopping:
+            await self._wakeups.wait(await self._guarded_step())
+
+    def stop(self) -> None:
+        """Claim nothing more; the claim under way is still begun or given back."""
+        self._stopping = True
+        self._wakeups.nudge()
+
+    async def _guarded_step(self) -> float:
+        """One step; a database that is away makes the steps rarer, not the server fail."""
+        try:
+            delay = await self._step()
+        except DatabaseError as error:
+            self._doubt = error if isinstance(error, ClaimInDoubt) else self._doubt
+            _log.warning("mongodb away", chore="claiming", error=str(error), next_try_in=self._pause)
+            self._wakeups.hint_everything()
+            await asyncio.sleep(self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+            return 0.0
+        self._pause = FIRST_PAUSE
+        return delay
+
+    async def _step(self) -> float:
+        if not self._lease.holds():
+            return FIRST_PAUSE
+        if self._doubt is not None:
+            self._start(await self._store.claimed_in_doubt(self._doubt))
+            self._doubt = None
+        self._backlog |= self._wakeups.take(self._jobs)
+        if self._monotonic() >= self._next_poll:
+            self._next_poll = self._monotonic() + self._process_every
+            self._backlog.update(self._jobs)
+        lanes = self._capacity.lanes(self._backlog)
+        if lanes:
+            await self._claim(lanes)
+        if self._capacity.lanes(self._backlog):
+            return 0.0
+        return max(0.0, self._next_poll - self._monotonic())
+
+    async def _claim(self, lanes: list[Lane]) -> None:
+        limit = min(self._capacity.free(), LARGEST_BATCH)
+        # Taken off before the answer: a hint that comes while we ask must not be lost.
+        asked = {lane.name for lane in lanes}
+        self._backlog -= asked
+        owner = self._lease.owner
+        claimed = await self._store.claim(lanes, limit=limit, token=uuid.uuid4().hex, owner=owner)
+        self._backlog |= _came_back_full(lanes, limit, claimed)
+        self._start(claimed)
+
+    def _start(self, claimed: list[ClaimedJob]) -> None:
+        for job in claimed:
+            self._begin(job)
+
+
+def _came_back_full(lanes: list[Lane], limit: int, claimed: list[ClaimedJob]) -> set[str]:
+    """The jobs that may have more: their lane was filled, or the batch was before it came to them."""
+    if len(claimed) >= limit:
+        return {lane.name for lane in lanes}
+    counts: dict[str, int] = {}
+    for job in claimed:
+        counts[job.name] = counts.get(job.name, 0) + 1
+    return {lane.name for lane in lanes if counts.get(lane.name, 0) >= lane.limit}

@@ -1,0 +1,25 @@
+"""The runner's first part: which jobs this server runs."""
+
+from __future__ import annotations
+
+from jobserver.definition import JobDefinition, JobSettings
+from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.wakeups import Wakeups
+
+
+class PulseExecutor:
+    """A `JobExecutor` on the claim loop's own table of jobs."""
+
+    def __init__(self, *, jobs: KnownJobs, wakeups: Wakeups) -> None:
+        self._jobs, self._wakeups = jobs, wakeups
+
+    async def create_job(self, definition: JobDefinition, settings: JobSettings) -> None:
+        self._jobs.put(definition, settings)
+        self._wakeups.hint([definition.name])
+
+    async def configure_job(self, name: str, settings: JobSettings) -> None:
+        self._jobs.configure(name, settings)
+        self._wakeups.hint([name])
+
+    async def remove_job(self, name: str) -> None:
+        self._jobs.remove(name)

@@ -1,0 +1,197 @@
+"""The runner's third part: begin, and end without leaving a lock behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jobserver.errors import DatabaseError
+from jobserver.execution.blocking import Blockage, LoopWatch
+from jobserver.runner.pulse.claiming import ClaimLoop
+from jobserver.runner.pulse.heartbeat import Heartbeat
+from jobserver.runner.pulse.listening import Listener
+from jobserver.runner.pulse.reaping import Reaper
+from jobserver.runner.pulse.reporting import RunReporter
+from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.store.jobs import JobStore
+
+TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
+LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
+LOOK_FOR_STUCK = 1.0
+
+_log = structlog.get_logger("jobserver")
+
+
+class PulseLifecycle:
+    """A `JobLifecycle`; every part is handed in, this only orders them."""
+
+    def __init__(
+        self,
+        *,
+        prepare: Callable[[], None],
+        store: JobStore,
+        heartbeat: Heartbeat,
+        reaper: Reaper,
+        claims: ClaimLoop,
+        runs: Runs,
+        settling: SettleLoop,
+        listener: Listener,
+        loop_watch: LoopWatch,
+        reporter: RunReporter,
+        owner: Callable[[], str],
+        dispose: Callable[[], Any],
+        grace: timedelta,
+    ) -> None:
+        self._prepare, self._store, self._heartbeat, self._reaper = prepare, store, heartbeat, reaper
+        self._claims, self._runs, self._settling, self._listener = claims, runs, settling, listener
+        self._loop_watch, self._reporter, self._owner, self._dispose = loop_watch, reporter, owner, dispose
+        self._grace = grace.total_seconds()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._hurry = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._closing = False
+
+    async def start(self) -> None:
+        if self._tasks or self._closing:
+            return
+        await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(self._heartbeat.register)
+        self._heartbeat.start()
+        self._reaper.start()
+        self._loop_watch.start()
+        chores = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        self._tasks = {name: asyncio.create_task(chore(), name=name) for name, chore in chores.items()}
+
+    async def close(self, *, hurry: bool = False) -> None:
+        if hurry:
+            self._hurry.set()
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        try:
+            if self._tasks:
+                await self._wind_down()
+        finally:
+            await self._dispose()
+            self._closed.set()
+
+    async def _wind_down(self) -> None:
+        self._claims.stop()
+        await _within(LAST_WORDS, self._tasks["claiming"])
+        await self._grace_period()
+        await self._stop_runs()
+        await self._store_last_words()
+        await self._give_everything_back()
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _grace_period(self) -> None:
+        if len(self._runs):
+            _log.info("waiting for runs", running=len(self._runs), at_most_seconds=self._grace)
+        ended = asyncio.ensure_future(_all_ended(self._runs))
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({ended, hurried}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (ended, hurried):
+            waiting.cancel()
+
+    async def _stop_runs(self) -> None:
+        """Tell every run, then give up those that do not listen: what they hold goes back to the queue."""
+        for _ in ("told", "given up"):
+            for run in self._runs:
+                run.interrupt(Stop.SHUTDOWN, "the server shuts down")
+            await _within(TOLD_TO_STOP, asyncio.ensure_future(_all_ended(self._runs)))
+        for run in self._runs:
+            _log.error("run does not stop", name=run.job.name, run=run.job.run_id)
+
+    async def _store_last_words(self) -> None:
+        if not await _within(LAST_WORDS, asyncio.ensure_future(self._settling.drain())):
+            _log.error("results not stored", count=self._settling.abandon())
+        self._reporter.flush()
+
+    async def _give_everything_back(self) -> None:
+        """The heartbeat ends first: once the locks are given back, this server's word counts for nothing."""
+        await asyncio.to_thread(self._reaper.stop)
+        await asyncio.to_thread(self._heartbeat.stop)
+        self._loop_watch.stop()
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                await self._store.release(owner=self._owner())
+                await asyncio.to_thread(self._heartbeat.sign_off)
+        except (DatabaseError, TimeoutError) as error:
+            _log.error("locks not given back", error=str(error), freed_by="the reaper of another server")
+
+    async def _watch_runs(self) -> None:
+        """Stop runs whose lock has expired; another server may have the document by now."""
+        while True:
+            await asyncio.sleep(LOOK_FOR_STUCK)
+            self._reporter.flush()
+            for run in self._runs:
+                if run.stop is None and run.is_stuck():
+                    lifetime = run.known.settings.lock_lifetime
+                    _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
+                    run.interrupt(Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+
+
+class LostLocks:
+    """Brings the heartbeat thread's findings to the runs on the event loop."""
+
+    def __init__(self, *, runs: Runs, held_runs: Callable[[str], set[str]], loop: asyncio.AbstractEventLoop) -> None:
+        self._runs, self._held_runs, self._loop = runs, held_runs, loop
+
+    def lease_lost(self, owner: str, reason: str) -> None:
+        """Every run here has lost its lock."""
+        _log.error("lock lost", server=owner, runs=len(self._runs), reason=reason)
+        self._loop.call_soon_threadsafe(self._interrupt, list(self._runs), reason)
+
+    def verify(self, owner: str) -> None:
+        """Compare the runs here with the locks in MongoDB: somebody may have removed or unlocked a document."""
+        running = [run for run in self._runs if run.job.document.get("lockedBy") == owner]
+        if running:
+            held = self._held_runs(owner)
+            gone = [run for run in running if run.job.run_id not in held]
+            self._loop.call_soon_threadsafe(self._interrupt, gone, "its document is gone or was unlocked")
+
+    def _interrupt(self, runs: list[Run], reason: str) -> None:
+        alive = {id(run) for run in self._runs}
+        for run in runs:
+            if id(run) in alive and run.stop is None:
+                _log.warning("lock lost", name=run.job.name, run=run.job.run_id, reason=reason)
+                run.interrupt(Stop.LOCK_LOST, reason)
+
+
+def report_blockage(blockage: Blockage) -> None:
+    """Say which job blocks the event loop, and where."""
+    _log.warning(
+        "event loop blocked",
+        job=blockage.task,
+        where=blockage.where,
+        seconds=blockage.seconds,
+        stack=blockage.stack,
+        advice="use `def run` for blocking code: it gets a thread of its own",
+    )
+
+
+def server_facts(runs: Runs, jobs: Any) -> Mapping[str, Any]:
+    """What a server says of itself with every heartbeat."""
+    return {"running": len(runs), "jobs": sorted(jobs)}
+
+
+async def _all_ended(runs: Runs) -> None:
+    while len(runs):
+        tasks = [run.task for run in runs if run.task is not None]
+        await asyncio.wait(tasks, return_when=asyncio.ALL_COMPLETED)
+
+
+async def _within(seconds: float, waiting: asyncio.Future[Any]) -> bool:
+    """Wait for it so long at the most; whether it ended. What it raised is its owner's to read."""
+    done, _ = await asyncio.wait({waiting}, timeout=seconds)
+    if not done:
+        waiting.cancel()
+    return bool(done)

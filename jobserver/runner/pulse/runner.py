@@ -1,0 +1,177 @@
+"""Puts the MongoDB runner together; the one place that names its concrete parts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from jobserver.execution import Outcome
+from jobserver.execution.blocking import LoopWatch
+from jobserver.runner.interfaces import JobRunner
+from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.claiming import ClaimLoop
+from jobserver.runner.pulse.executor import PulseExecutor
+from jobserver.runner.pulse.heartbeat import Heartbeat
+from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.lending import Databases
+from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
+from jobserver.runner.pulse.listening import JobHints, Listener
+from jobserver.runner.pulse.reaping import Reaper
+from jobserver.runner.pulse.reporting import RunReporter
+from jobserver.runner.pulse.running import Run, Runs
+from jobserver.runner.pulse.scheduler import PulseScheduler
+from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.upkeep import Upkeep
+from jobserver.runner.pulse.verdict import judge
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.settings import PulseSettings
+from jobserver.store.changes import JOB_HINTS, Changes
+from jobserver.store.clock import ServerClock, boottime
+from jobserver.store.collections import CollectionNames
+from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
+from jobserver.store.indexes import ensure_indexes
+from jobserver.store.jobs import JobStore
+from jobserver.store.locks import LockStore
+from jobserver.store.runs import RunStore
+from jobserver.store.servers import ServerStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a runner is given: the database, its settings, and who it is."""
+
+    uri: str
+    database: AsyncDb
+    names: CollectionNames
+    clock: ServerClock
+    version: str
+    supervisor: str | None = None
+    monotonic: Callable[[], float] = boottime
+    lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
+
+    def server_id(self) -> str:
+        """Under which id this server is registered now."""
+        return self.lease.owner
+
+
+def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
+    """A runner on MongoDB; must be made on the event loop that will run the jobs."""
+    loop, names, clock, monotonic = asyncio.get_running_loop(), around.names, around.clock, around.monotonic
+    database = deciding(around.database)
+    # Heartbeat and reaping must not wait for the event loop, nor for a connection that a job holds.
+    client = sync_client(around.uri, app_name="jobserver lease", pool_size=4)
+    chores = deciding_sync(client[database.name])
+
+    store = JobStore(
+        database[names.jobs],
+        sort=settings.sort,
+        retention=settings.retention,
+        failed_retention=settings.failed_retention,
+    )
+    locks = LockStore(jobs=chores[names.jobs], runs=chores[names.runs], servers=chores[names.servers])
+    databases = Databases(uri=around.uri, database=around.database)
+    jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
+    capacity = Capacity(
+        jobs=jobs,
+        max_concurrency=settings.max_concurrency,
+        lock_limit=settings.lock_limit,
+        default_lock_limit=settings.default_lock_limit,
+    )
+    reporter = RunReporter(monotonic=monotonic)
+    upkeep = Upkeep(capacity=capacity, wakeups=wakeups, clock=clock)
+    settling = SettleLoop(
+        store=store,
+        history=RunStore(database[names.runs]),
+        server=lambda: lease.owner,
+        listeners=[upkeep, reporter],
+    )
+
+    def settle(run: Run, outcome: Outcome) -> None:
+        upkeep.warn_of_missed(run, settlement := judge(run, outcome, now=clock.now, random=random.random))
+        settling.add(settlement)
+
+    runs = Runs(
+        store=store,
+        jobs=jobs,
+        capacity=capacity,
+        wakeups=wakeups,
+        lease=lease,
+        databases=databases,
+        settle=settle,
+        monotonic=monotonic,
+    )
+    claims = ClaimLoop(
+        store=store,
+        jobs=jobs,
+        capacity=capacity,
+        wakeups=wakeups,
+        lease=lease,
+        begin=runs.begin,
+        process_every=settings.process_every,
+        monotonic=monotonic,
+    )
+    lost_locks = LostLocks(runs=runs, held_runs=locks.held_runs, loop=loop)
+    heartbeat = Heartbeat(
+        store=ServerStore(chores[names.servers]),
+        lease=lease,
+        clock=clock,
+        version=around.version,
+        supervisor=around.supervisor,
+        facts=partial(server_facts, runs, jobs),
+        lost=lost_locks.lease_lost,
+        renewed=lost_locks.verify,
+        monotonic=monotonic,
+    )
+    reaper = Reaper(
+        store=locks,
+        lock_lifetimes=lambda: lock_lifetimes(jobs),
+        freed=lambda freed: _from_thread(loop, wakeups.hint, freed),
+        monotonic=monotonic,
+    )
+    hints = JobHints(wakeups=wakeups, clock=clock)
+
+    async def dispose() -> None:
+        await databases.close()
+        client.close()
+
+    return JobRunner(
+        executor=PulseExecutor(jobs=jobs, wakeups=wakeups),
+        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, hints=hints, clock=clock),
+        lifecycle=PulseLifecycle(
+            prepare=lambda: ensure_indexes(
+                chores, names, sort=settings.sort, history_retention=settings.history_retention
+            ),
+            store=store,
+            heartbeat=heartbeat,
+            reaper=reaper,
+            claims=claims,
+            runs=runs,
+            settling=settling,
+            listener=Listener(
+                changes=Changes(database[names.jobs], JOB_HINTS),
+                what="jobs",
+                hear=hints.hear,
+                opened=wakeups.hint_everything,
+            ),
+            loop_watch=LoopWatch(report_blockage, monotonic=monotonic),
+            reporter=reporter,
+            owner=lambda: lease.owner,
+            dispose=dispose,
+            grace=settings.shutdown_grace,
+        ),
+    )
+
+
+def lock_lifetimes(jobs: KnownJobs) -> dict[str, Any]:
+    """Per job, how long a lock without a sign of life counts."""
+    found = ((name, jobs.get(name)) for name in list(jobs))
+    return {name: job.settings.lock_lifetime for name, job in found if job is not None}
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: Any) -> None:
+    loop.call_soon_threadsafe(call, argument)

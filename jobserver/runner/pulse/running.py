@@ -1,0 +1,171 @@
+"""claimed → ended: one job's run, from its document to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from jobserver.errors import LockLost
+from jobserver.execution import Handles, Outcome, run_in_thread, run_inline
+from jobserver.execution.outcome import interrupted
+from jobserver.job import JobContext
+from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
+from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.lending import Databases
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.documents import ClaimedJob, ProgressReport
+from jobserver.store.jobs import JobStore
+
+_log = structlog.get_logger("jobserver")
+
+
+class Stop(StrEnum):
+    """Why a run was stopped from outside."""
+
+    LOCK_LOST = "lock lost"
+    STUCK = "stuck"
+    SHUTDOWN = "shutdown"
+
+
+class Run:
+    """One claimed document on its way; also the job's lifeline to its lock."""
+
+    __slots__ = ("_alive_at", "_monotonic", "_store", "began_at", "context", "job", "known", "stop", "stop_reason", "task")
+
+    def __init__(
+        self, job: ClaimedJob, known: KnownJob, *, store: JobStore, server: str, monotonic: Callable[[], float]
+    ) -> None:
+        self.job, self.known = job, known
+        self._store, self._monotonic = store, monotonic
+        self.began_at = self._alive_at = monotonic()
+        self.stop: Stop | None = None
+        self.stop_reason = ""
+        self.task: asyncio.Task[None] | None = None
+        self.context = JobContext(
+            name=job.name,
+            job_id=job.id,
+            run_id=job.run_id,
+            attempt=job.attempt,
+            fence=job.fence,
+            idempotency_key=idempotency_key(job),
+            scheduled_at=job.scheduled_at,
+            server=server,
+        )
+
+    async def touch(self) -> None:
+        """Extend the lock. Raises LockLost."""
+        await self._sign_of_life(None)
+
+    async def report(self, total: float, current: float, message: str | None) -> None:
+        """Store progress and extend the lock. Raises LockLost."""
+        await self._sign_of_life(ProgressReport(total=total, current=current, message=message))
+
+    def interrupt(self, stop: Stop, reason: str) -> None:
+        """Tell the job to stop; the first reason stays."""
+        if self.stop is None:
+            self.stop, self.stop_reason = stop, reason
+        self.context.cancelled.set()
+        if self.task is not None:
+            self.task.cancel(reason)
+
+    def elapsed(self) -> timedelta:
+        """Since it began here."""
+        return timedelta(seconds=self._monotonic() - self.began_at)
+
+    def is_stuck(self) -> bool:
+        """Whether its last sign of life is a whole lock lifetime ago."""
+        return self._monotonic() - self._alive_at > self.known.settings.lock_lifetime.total_seconds()
+
+    async def _sign_of_life(self, report: ProgressReport | None) -> None:
+        if self.stop not in (Stop.LOCK_LOST, Stop.STUCK):
+            sent_at = self._monotonic()
+            lifetime = self.known.settings.lock_lifetime
+            if await self._store.touch(self.job, lock_lifetime=lifetime, report=report):
+                self._alive_at = sent_at
+                return
+            self.stop, self.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
+        self.context.cancelled.set()
+        raise LockLost(self.job.name, self.job.id, self.stop_reason)
+
+
+class Runs:
+    """All runs of this server: begins them, hands each end to `settle`."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        jobs: KnownJobs,
+        capacity: Capacity,
+        wakeups: Wakeups,
+        lease: Lease,
+        databases: Databases,
+        settle: Callable[[Run, Outcome], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store, self._jobs, self._capacity = store, jobs, capacity
+        self._wakeups, self._lease, self._databases, self._settle = wakeups, lease, databases, settle
+        self._monotonic = monotonic
+        self._runs: dict[str, Run] = {}
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs.values()))
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def begin(self, job: ClaimedJob) -> None:
+        """Start the run of a document that was just claimed, or give the document back."""
+        known = self._jobs.get(job.name)
+        owner = job.document.get("lockedBy")
+        self._capacity.claimed(job.name)
+        if known is None or owner != self._lease.owner or not self._lease.holds():
+            self._give_back(job, known)
+            return
+        run = Run(job, known, store=self._store, server=owner, monotonic=self._monotonic)
+        self._runs[job.run_id] = run
+        run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
+
+    async def _execute(self, run: Run) -> None:
+        outcome = await self._call(run)
+        del self._runs[run.job.run_id]
+        self._capacity.ended(run.job.name)
+        self._wakeups.nudge()
+        self._settle(run, outcome)
+
+    async def _call(self, run: Run) -> Outcome:
+        definition = run.known.definition
+        handles = Handles(
+            context=run.context,
+            data=run.job.document.get("data", {}),
+            lifeline=run,
+            database=lambda: self._databases.lend(definition),
+        )
+        try:
+            if definition.is_async:
+                return await run_inline(definition, handles)
+            return await run_in_thread(definition, handles)
+        except asyncio.CancelledError as error:  # before the first step, or a second time
+            return interrupted(error)
+
+    def _give_back(self, job: ClaimedJob, known: KnownJob | None) -> None:
+        if known is None:
+            _log.warning("job given back", name=job.name, reason="its file was removed while it was claimed")
+        run = Run(job, known or _NOBODY, store=self._store, server=self._lease.owner, monotonic=self._monotonic)
+        run.stop, run.stop_reason = Stop.SHUTDOWN, "not begun"
+        self._capacity.ended(job.name)
+        self._settle(run, interrupted())
+
+
+def idempotency_key(job: ClaimedJob) -> str:
+    """The same for every attempt at one occurrence: the document, and for a recurring one the occurrence's moment."""
+    return f"{job.id}:{int(job.scheduled_at.timestamp() * 1000)}" if job.recurring else str(job.id)
+
+
+_NOBODY: Any = None

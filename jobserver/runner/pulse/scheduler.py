@@ -1,0 +1,66 @@
+"""The runner's second part: when jobs run by themselves, and one extra run now."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from jobserver.definition import JobSettings
+from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.listening import JobHints
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.schedule import Schedule, ScheduleKind
+from jobserver.store.clock import ServerClock
+from jobserver.store.enqueue import Request, job_document
+from jobserver.store.jobs import JobStore
+from jobserver.store.recurrence import first_moment, pulse_fields
+
+
+class PulseScheduler:
+    """A `JobScheduler`: one `single` document per job holds its next moment."""
+
+    def __init__(
+        self, *, store: JobStore, jobs: KnownJobs, wakeups: Wakeups, hints: JobHints, clock: ServerClock
+    ) -> None:
+        self._store, self._jobs, self._wakeups, self._hints, self._clock = store, jobs, wakeups, hints, clock
+
+    async def schedule(self, name: str, settings: JobSettings, *, afresh: bool = False) -> None:
+        known = self._jobs.get(name)
+        checksum = known.definition.checksum if known else ""
+        schedule = settings.schedule
+        holder = await self._store.arm(
+            name,
+            key=schedule_key(schedule, checksum),
+            first=first_moment(schedule, now=self._clock.now()),
+            recurs=recurs(schedule),
+            enabled=settings.enabled,
+            priority=settings.priority,
+            fields=pulse_fields(schedule),
+            create=schedule.kind is not ScheduleKind.MANUAL,
+            afresh=afresh,
+        )
+        if holder is not None:
+            self._hints.know_holder(holder.id, name)
+            if holder.next_run_at is not None:
+                self._wakeups.hint_in(holder.next_run_at - self._clock.now(), name)
+
+    async def run_job_now(self, name: str, settings: JobSettings, *, request: Any) -> None:
+        asked = Request(name=name, requested_by="runNow")
+        document = job_document(asked, now=self._clock.now(), priority=settings.priority)
+        await self._store.insert({**document, "_id": request})
+        self._wakeups.hint([name])
+
+
+def recurs(schedule: Schedule) -> bool:
+    """Whether it fires again and again; if not, a moment that passed while it was disabled is still owed."""
+    match schedule.kind:
+        case ScheduleKind.CRON | ScheduleKind.INTERVAL:
+            return True
+        case ScheduleKind.ONCE | ScheduleKind.NOW | ScheduleKind.MANUAL:
+            return False
+        case other:
+            assert_never(other)
+
+
+def schedule_key(schedule: Schedule, checksum: str) -> str:
+    """Two equal keys fire at the same moments; `now` fires once per version of the code."""
+    return f"{schedule.key}:{checksum}" if schedule.kind is ScheduleKind.NOW else schedule.key

@@ -1,0 +1,49 @@
+"""What this server's own tables learn when a run's end is stored: free slots, and when the job is due again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.running import Run
+from jobserver.runner.pulse.verdict import missed_occurrence
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.clock import ServerClock
+from jobserver.store.documents import Settlement
+from jobserver.store.states import Transition
+
+_log = structlog.get_logger("jobserver")
+
+
+class Upkeep:
+    """A listener of the settle loop."""
+
+    def __init__(self, *, capacity: Capacity, wakeups: Wakeups, clock: ServerClock) -> None:
+        self._capacity, self._wakeups, self._clock = capacity, wakeups, clock
+
+    def settled(self, settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
+        """Free what these held and note when their jobs are due again."""
+        for settlement in settlements:
+            self._capacity.settled(settlement.job.name)
+            if settlement.next_run_at is not None:
+                self._wakeups.hint_in(settlement.next_run_at - self._clock.now(), settlement.job.name)
+            elif settlement.retry_in is not None:
+                self._wakeups.hint_in(settlement.retry_in, settlement.job.name)
+            elif settlement.transition is not Transition.COMPLETE:
+                self._wakeups.hint([settlement.job.name])
+        self._wakeups.nudge()
+
+    def warn_of_missed(self, run: Run, settlement: Settlement) -> None:
+        """Say so when an occurrence came due while the one before it still ran."""
+        if run.job.recurring and settlement.next_run_at is not None:
+            missed = missed_occurrence(run, settlement.next_run_at)
+            if missed is not None:
+                _log.warning(
+                    "occurrence not started",
+                    name=run.job.name,
+                    due=missed.isoformat(),
+                    reason="the run before it was still under way",
+                    next=settlement.next_run_at.isoformat(),
+                )

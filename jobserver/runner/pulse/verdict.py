@@ -1,0 +1,117 @@
+"""How a run ended → what becomes of its document: pure rules, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from jobserver.errors import DataError, FatalError, RetryableError
+from jobserver.execution import Outcome, OutcomeKind
+from jobserver.retry import Retry
+from jobserver.runner.pulse.foreign import own_recurrence, own_retry
+from jobserver.runner.pulse.running import Run, Stop
+from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
+from jobserver.store.enqueue import check_storable
+from jobserver.store.states import Transition
+
+MAX_RESULT_BYTES = 1024 * 1024
+
+
+def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Callable[[], float]) -> Settlement:
+    """The settlement of a run that still holds its lock."""
+    if run.stop is not None and outcome.kind is not OutcomeKind.COMPLETED:
+        return _stopped(run, run.stop)
+    outcome = _storable(outcome)
+    upcoming = next_occurrence(run, now) if run.job.recurring else None
+    match outcome.kind:
+        case OutcomeKind.COMPLETED:
+            return Settlement(
+                job=run.job,
+                transition=Transition.COMPLETE,
+                duration=run.elapsed(),
+                result=ABSENT if outcome.result is None else outcome.result,
+                next_run_at=upcoming,
+            )
+        case OutcomeKind.CANCELLED:
+            return Settlement(
+                job=run.job,
+                transition=Transition.CANCEL,
+                duration=run.elapsed(),
+                reason=outcome.message,
+                next_run_at=upcoming,
+            )
+        case OutcomeKind.FAILED | OutcomeKind.INTERRUPTED:
+            return _failed(run, outcome, upcoming, now=now, random=random)
+        case _:
+            assert_never(outcome.kind)
+
+
+def next_occurrence(run: Run, now: Callable[[], datetime]) -> datetime | None:
+    """The first regular moment that is still to come: the document's own recurrence, or the job's schedule."""
+    foreign = own_recurrence(run.job.document)
+    if foreign is not None:
+        return foreign.next_after(now(), anchor=run.job.scheduled_at)
+    return run.known.settings.schedule.next_after(max(now(), run.job.scheduled_at), anchor=anchor(run.job))
+
+
+def missed_occurrence(run: Run, upcoming: datetime | None) -> datetime | None:
+    """A regular moment that came due while the run was under way, and was not started."""
+    if upcoming is None or own_recurrence(run.job.document) is not None:
+        return None
+    following = run.known.settings.schedule.next_after(run.job.scheduled_at, anchor=anchor(run.job))
+    return following if following is not None and following < upcoming else None
+
+
+def anchor(job: ClaimedJob) -> datetime:
+    """From when an interval counts."""
+    moment: Any = job.document.get("anchorAt")
+    return moment if isinstance(moment, datetime) else job.scheduled_at
+
+
+def retry_delay(job: ClaimedJob, error: BaseException | None, policy: Retry, random: Callable[[], float]) -> timedelta | None:
+    """The wait before the next attempt; None when there is none."""
+    if isinstance(error, FatalError | DataError):
+        return None
+    policy = own_retry(job.document) or policy
+    if isinstance(error, RetryableError):
+        policy = policy.for_retryable_error()
+    return policy.delay_before(job.attempt, random=random)
+
+
+def _stopped(run: Run, stop: Stop) -> Settlement:
+    """Given back without counting; a stuck run counts as a crash, or it would come back for ever."""
+    stuck = stop is Stop.STUCK
+    return Settlement(
+        job=run.job,
+        transition=Transition.REAP if stuck else Transition.RELEASE,
+        duration=run.elapsed(),
+        reason=run.stop_reason,
+        error=ErrorRecord(message=run.stop_reason) if stuck else None,
+    )
+
+
+def _failed(
+    run: Run, outcome: Outcome, upcoming: datetime | None, *, now: Callable[[], datetime], random: Callable[[], float]
+) -> Settlement:
+    error = ErrorRecord(message=outcome.message or "interrupted", stack=outcome.stack)
+    delay = retry_delay(run.job, outcome.error, run.known.settings.retry, random)
+    # The next regular occurrence takes the place of a retry that would come after it.
+    if delay is None or (upcoming is not None and upcoming <= now() + delay):
+        return Settlement(
+            job=run.job, transition=Transition.FAIL, duration=run.elapsed(), error=error, next_run_at=upcoming
+        )
+    return Settlement(
+        job=run.job, transition=Transition.RETRY, duration=run.elapsed(), error=error, retry_in=delay
+    )
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """A result that MongoDB cannot take fails the run with that reason: it must neither hang nor vanish."""
+    if outcome.kind is not OutcomeKind.COMPLETED or outcome.result is None:
+        return outcome
+    try:
+        check_storable(outcome.result, what="result", limit=MAX_RESULT_BYTES)
+    except DataError as error:
+        return Outcome(OutcomeKind.FAILED, None, error)
+    return outcome

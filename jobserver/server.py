@@ -1,0 +1,192 @@
+"""The server: scanner, manager and runner, begun and ended in order; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from jobserver.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from jobserver.compose import Parts
+    from jobserver.settings import Settings
+
+AFTER_ERROR = 1.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = structlog.get_logger("jobserver")
+
+
+class JobServer:
+    """Runs the jobs of one project. Make it with `create`; starting or shutting down twice is harmless.
+
+    `exit_code` is 0 after a shutdown in order, 130 after one that was hurried by a second signal, 70 after a fault.
+    """
+
+    def __init__(self, *, settings: Settings, assemble: Callable[[], Any]) -> None:
+        self.settings = settings
+        self.exit_code = 0
+        self._assemble = assemble
+        self._parts: Parts | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rescan = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopping = False
+        self._signals_seen = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    async def create(
+        cls,
+        common: Any = None,
+        logger: Any = None,
+        plugin_manager: Any = None,
+        config: Settings | Mapping[str, Any] | str | Path | None = None,
+    ) -> JobServer:
+        """A server that has not begun yet.
+
+        `config` is a mapping shaped like config.yaml, a path to one, or settings; None looks for ./config.yaml.
+        `common` may bring `mongodb_uri` and `database`, `plugin_manager` the names of the plugins whose jobs count
+        (`get_plugins()`), `logger` takes the log records in place of the present logging. Raises ConfigError.
+        """
+        from jobserver.compose import assembly, settings_for
+
+        settings = settings_for(config, common)
+        return cls(settings=settings, assemble=assembly(settings, logger=logger, plugin_manager=plugin_manager))
+
+    @property
+    def jobs(self) -> Mapping[str, Any]:
+        """The jobs that this server knows, by name."""
+        return self._parts.manager.jobs if self._parts else {}
+
+    @property
+    def mongodb_uri(self) -> str | None:
+        """Where its MongoDB is; None before the start."""
+        return self._parts.uri if self._parts else None
+
+    async def start(self, *, wait: bool = True, handle_signals: bool = False) -> None:
+        """Begin: returns when the jobs are known and whatever is due runs.
+
+        While MongoDB is away this waits and says so; with `wait=False` it raises DatabaseError instead.
+        `handle_signals` makes SIGTERM and SIGINT shut down in order, and a second one hurry.
+        """
+        if self._parts is not None or self._stopping:
+            return
+        self._loop = asyncio.get_running_loop()
+        if handle_signals:
+            for number in SIGNALS:
+                self._loop.add_signal_handler(number, self._on_signal)
+        self._parts = parts = await self._assemble()
+        await self._connect(parts, wait=wait)
+        if self._stopping:
+            return
+        await parts.runner.lifecycle.start()
+        self._watch_files(parts)
+        await self._take_in_files(parts)
+        self._spawn("scanning", self._scan_again(parts))
+        self._spawn("watching configurations", parts.config_watch.run())
+        self._spawn("listening for configurations", parts.config_listener.run())
+        _log.info("server started", server=parts.owner(), jobs=len(parts.manager.jobs), mongodb=parts.shown_uri)
+
+    async def wait(self) -> None:
+        """Until a shutdown has ended, whoever asked for it."""
+        await self._stopped.wait()
+
+    async def shutdown(self, *, hurry: bool = False) -> None:
+        """End: claim nothing more, let runs end within the grace period, give the rest back. Leaves no lock behind."""
+        if self._stopping:
+            if hurry and self._parts is not None and not self._stopped.is_set():
+                await self._parts.runner.lifecycle.close(hurry=True)
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        try:
+            await self._wind_down()
+        except Exception:
+            self.exit_code = 70
+            _log.exception("shutdown failed")
+        finally:
+            self._forget_signals()
+            self._stopped.set()
+
+    async def _connect(self, parts: Parts, *, wait: bool) -> None:
+        while not self._stopping:
+            try:
+                await parts.ping()
+                return
+            except DatabaseError as error:
+                if not wait:
+                    raise
+                _log.warning("mongodb away", chore="starting", error=str(error), next_try_in=AFTER_ERROR)
+                await asyncio.sleep(AFTER_ERROR)
+
+    def _watch_files(self, parts: Parts) -> None:
+        loop = asyncio.get_running_loop()
+        if parts.watcher is not None:
+            parts.watcher.start(lambda: loop.call_soon_threadsafe(self._rescan.set))
+
+    async def _take_in_files(self, parts: Parts) -> None:
+        scan = await asyncio.to_thread(parts.scanner.scan)
+        while not self._stopping:
+            try:
+                await parts.manager.take_in(scan)
+                return
+            except DatabaseError as error:
+                _log.warning("mongodb away", chore="taking in job files", error=str(error))
+                await asyncio.sleep(AFTER_ERROR)
+
+    async def _scan_again(self, parts: Parts) -> None:
+        """On every change of the files, and at intervals whatever the watcher says."""
+        while True:
+            try:
+                async with asyncio.timeout(parts.scan_interval):
+                    await self._rescan.wait()
+            except TimeoutError:
+                pass
+            self._rescan.clear()
+            await self._take_in_files(parts)
+
+    def _spawn(self, name: str, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._chore_ended)
+
+    def _chore_ended(self, task: asyncio.Task[None]) -> None:
+        """A chore that fails is a fault of ours: end in order and say so, rather than limp on without it."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self._stopping:
+            _log.error("internal fault", chore=task.get_name(), error=repr(task.exception()), exc_info=task.exception())
+            self.exit_code = 70
+            self._shutdown_soon()
+
+    async def _wind_down(self) -> None:
+        _log.info("server stopping")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._parts is not None:
+            if self._parts.watcher is not None:
+                await asyncio.to_thread(self._parts.watcher.stop)
+            await self._parts.runner.lifecycle.close(hurry=self._signals_seen > 1)
+            await self._parts.close()
+        _log.info("server stopped", exit_code=self.exit_code)
+
+    def _on_signal(self) -> None:
+        self._signals_seen += 1
+        if self._signals_seen > 1:
+            self.exit_code = self.exit_code or 130
+        self._shutdown_soon()
+
+    def _shutdown_soon(self) -> None:
+        task = asyncio.ensure_future(self.shutdown(hurry=self._signals_seen > 1))
+        self._shutdowns = {*getattr(self, "_shutdowns", ()), task}  # the loop alone keeps tasks weakly
+
+    def _forget_signals(self) -> None:
+        if self._loop is not None and self._signals_seen == 0:
+            for number in SIGNALS:
+                self._loop.remove_signal_handler(number)

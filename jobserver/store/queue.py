@@ -1,0 +1,217 @@
+"""Inserts what clients ask for: the same steps once with `await` and once without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from bson.errors import InvalidDocument
+from pymongo import IndexModel, ReturnDocument
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
+
+from jobserver.errors import DatabaseError, DataError, JobServerError
+from jobserver.job import Priority
+from jobserver.store.clock import ServerClock
+from jobserver.store.collections import CollectionNames
+from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync
+from jobserver.store.enqueue import Request, check_storable, job_document
+from jobserver.store.indexes import job_indexes
+
+CLOCK_AGE = timedelta(minutes=1)
+PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
+RACES = 10
+
+
+class _Desk:
+    """What both queues know: MongoDB's time, the jobs' priorities, and how a document looks."""
+
+    def __init__(self) -> None:
+        self.clock = ServerClock()
+        self.unique_index_there = False
+        self._priorities: dict[str, tuple[float, int]] = {}
+
+    def unknown_priorities(self, requests: Sequence[Request]) -> list[str]:
+        """The names whose priority has to be looked up."""
+        now = time.monotonic()
+        names = {request.name for request in requests if request.priority is None and isinstance(request.name, str)}
+        return [name for name in names if self._priorities.get(name, (0.0, 0))[0] < now]
+
+    def learn_priorities(self, names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
+        """Remember what `jobConfigs` says, NORMAL for jobs that it does not know."""
+        found = {config.get("jobName"): _priority(config) for config in configs}
+        until = time.monotonic() + PRIORITY_AGE
+        for name in names:
+            self._priorities[name] = (until, found.get(name, int(Priority.NORMAL)))
+
+    def documents(self, requests: Sequence[Request]) -> list[Document]:
+        """All documents, or DataError before anything was inserted."""
+        now = self.clock.now()
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        documents = []
+        for request in requests:
+            if request.data:
+                check_storable(request.data)
+            priority = self._priorities.get(request.name, (0.0, int(Priority.NORMAL)))[1]
+            documents.append(job_document(request, now=now, priority=priority))
+        return documents
+
+    def needs_unique_index(self, requests: Sequence[Request]) -> bool:
+        """Whether a unique key is used before a server, or this queue, has made its index."""
+        return not self.unique_index_there and any(request.unique_key is not None for request in requests)
+
+
+class AsyncQueue:
+    """On a PyMongo AsyncDatabase."""
+
+    def __init__(self, database: AsyncDb, names: CollectionNames) -> None:
+        self._database = deciding(database)
+        self._jobs, self._configs = self._database[names.jobs], self._database[names.configs]
+        self._desk = _Desk()
+
+    async def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
+        """Insert in the order given; returns the ids."""
+        try:
+            await self._prepare(requests)
+            return await self._insert(self._desk.documents(requests), session)
+        except JobServerError:
+            raise
+        except (PyMongoError, InvalidDocument) as error:
+            raise _translated(error, session) from error
+
+    async def _prepare(self, requests: Sequence[Request]) -> None:
+        if self._desk.clock.is_older_than(CLOCK_AGE):
+            self._desk.clock.hear(_local_time(await self._database.command("hello")))
+        names = self._desk.unknown_priorities(requests)
+        if names:
+            self._desk.learn_priorities(names, await self._configs.find(*_priorities_of(names)).to_list())
+        if self._desk.needs_unique_index(requests):
+            await self._jobs.create_indexes([unique_key_index()])
+            self._desk.unique_index_there = True
+
+    async def _insert(self, documents: list[Document], session: Any) -> list[Any]:
+        ids: list[Any] = []
+        for unique, group in _grouped(documents):
+            if unique:
+                ids += [await self._insert_unique(document, session) for document in group]
+            elif len(group) == 1:
+                ids.append((await self._jobs.insert_one(group[0], session=session)).inserted_id)
+            else:
+                ids += (await self._jobs.insert_many(group, ordered=False, session=session)).inserted_ids
+        return ids
+
+    async def _insert_unique(self, document: Document, session: Any) -> Any:
+        for last_race in _races():
+            try:
+                found = await self._jobs.find_one_and_update(*_upsert(document), session=session, **_UPSERT)
+                return found["_id"]
+            except DuplicateKeyError:  # two asked in the same moment: one has inserted, look again
+                if session is not None or last_race:
+                    raise
+
+
+class SyncQueue:
+    """On a PyMongo Database."""
+
+    def __init__(self, database: SyncDb, names: CollectionNames) -> None:
+        self._database = deciding_sync(database)
+        self._jobs, self._configs = self._database[names.jobs], self._database[names.configs]
+        self._desk = _Desk()
+
+    def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
+        """Insert in the order given; returns the ids."""
+        try:
+            self._prepare(requests)
+            return self._insert(self._desk.documents(requests), session)
+        except JobServerError:
+            raise
+        except (PyMongoError, InvalidDocument) as error:
+            raise _translated(error, session) from error
+
+    def _prepare(self, requests: Sequence[Request]) -> None:
+        if self._desk.clock.is_older_than(CLOCK_AGE):
+            self._desk.clock.hear(_local_time(self._database.command("hello")))
+        names = self._desk.unknown_priorities(requests)
+        if names:
+            self._desk.learn_priorities(names, list(self._configs.find(*_priorities_of(names))))
+        if self._desk.needs_unique_index(requests):
+            self._jobs.create_indexes([unique_key_index()])
+            self._desk.unique_index_there = True
+
+    def _insert(self, documents: list[Document], session: Any) -> list[Any]:
+        ids: list[Any] = []
+        for unique, group in _grouped(documents):
+            if unique:
+                ids += [self._insert_unique(document, session) for document in group]
+            elif len(group) == 1:
+                ids.append(self._jobs.insert_one(group[0], session=session).inserted_id)
+            else:
+                ids += self._jobs.insert_many(group, ordered=False, session=session).inserted_ids
+        return ids
+
+    def _insert_unique(self, document: Document, session: Any) -> Any:
+        for last_race in _races():
+            try:
+                found = self._jobs.find_one_and_update(*_upsert(document), session=session, **_UPSERT)
+                return found["_id"]
+            except DuplicateKeyError:  # two asked in the same moment: one has inserted, look again
+                if session is not None or last_race:
+                    raise
+
+
+_UPSERT: dict[str, Any] = {
+    "upsert": True,
+    "projection": {"_id": 1},
+    "return_document": ReturnDocument.AFTER,
+}
+
+
+def unique_key_index() -> IndexModel:
+    """The index that keeps one active document per key; servers make it too."""
+    return next(index for index in job_indexes() if index.document["name"] == "one_active_per_key")
+
+
+def _grouped(documents: list[Document]) -> Iterator[tuple[bool, list[Document]]]:
+    for unique, group in groupby(documents, key=lambda document: "uniqueKey" in document):
+        yield unique, list(group)
+
+
+def _upsert(document: Document) -> tuple[Document, Document]:
+    which = {"name": document["name"], "uniqueKey": document["uniqueKey"]}
+    return which, {"$setOnInsert": {key: value for key, value in document.items() if key not in which}}
+
+
+def _races() -> Iterator[bool]:
+    for race in range(RACES):
+        yield race == RACES - 1
+
+
+def _priorities_of(names: Sequence[str]) -> tuple[Document, Document]:
+    return {"jobName": {"$in": list(names)}}, {"jobName": 1, "priority": 1, "defaultConfig.priority": 1}
+
+
+def _priority(config: Mapping[str, Any]) -> int:
+    default = config.get("defaultConfig")
+    candidates = [config.get("priority"), default.get("priority") if isinstance(default, Mapping) else None]
+    for priority in candidates:
+        if isinstance(priority, int) and not isinstance(priority, bool) and -20 <= priority <= 20:
+            return priority
+    return int(Priority.NORMAL)
+
+
+def _local_time(hello: Mapping[str, Any]) -> datetime:
+    moment: datetime = hello["localTime"]
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _translated(error: Exception, session: Any) -> Exception:
+    """Ours for theirs; inside a transaction theirs stays, for the driver retries transactions by its labels."""
+    if isinstance(error, (InvalidDocument, DocumentTooLarge)):
+        return DataError(f"data cannot be stored in MongoDB: {error}")
+    if session is not None:
+        return error
+    if isinstance(error, BulkWriteError):
+        return DatabaseError(f"not all jobs could be queued: {error.details}")
+    return DatabaseError(f"the job could not be queued: {error}")

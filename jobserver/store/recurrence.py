@@ -1,0 +1,45 @@
+"""A schedule in the words of a job document: its first moment, and what the Pulse library reads of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from jobserver.schedule import Schedule, ScheduleKind
+from jobserver.store.expressions import NOW, REMOVE, Document, Expression, from_now, literal, milliseconds
+
+
+def first_moment(schedule: Schedule, *, now: datetime) -> Expression | None:
+    """When it fires first, counted from the server's now; None for one that never does by itself."""
+    match schedule.kind:
+        case ScheduleKind.CRON:
+            return _stored(schedule.next_after(now))
+        case ScheduleKind.ONCE:
+            return _stored(schedule.value)
+        case ScheduleKind.INTERVAL:
+            assert isinstance(schedule.value, timedelta)
+            return from_now(schedule.value)
+        case ScheduleKind.NOW:
+            return NOW
+        case ScheduleKind.MANUAL:
+            return None
+        case other:
+            assert_never(other)
+
+
+def pulse_fields(schedule: Schedule) -> Document:
+    """`repeatInterval` and `repeatTimezone`, where Pulse has words for it."""
+    interval: Expression = REMOVE
+    if schedule.kind is ScheduleKind.CRON:
+        interval = literal(schedule.value)
+    elif isinstance(schedule.value, timedelta):
+        interval = milliseconds(schedule.value)
+    zone = literal(schedule.timezone) if schedule.kind is ScheduleKind.CRON else REMOVE
+    return {"repeatInterval": interval, "repeatTimezone": zone}
+
+
+def _stored(moment: object) -> datetime | None:
+    """Cut to the milliseconds that a document can hold."""
+    if not isinstance(moment, datetime):
+        return None
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
