@@ -52,17 +52,6 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     return layer
 
 
-def flags_layer(flags: Mapping[str, Any]) -> Layer:
-    """Flags by their dotted setting, `{"mongodb.uri": …}`; None counts as not given."""
-    layer: Layer = {}
-    for dotted, value in flags.items():
-        if value is not None:
-            path = tuple(dotted.split("."))
-            _check_path(path, f"flag {dotted}")
-            layer[path] = Given(value=value, origin="flag")
-    return layer
-
-
 def nested(layer: Layer) -> dict[str, Any]:
     """The layer as one mapping shaped like config.yaml."""
     result: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jobserver.errors import SettingsError
 from jobserver.excerpt import excerpt
 from jobserver.settings.config_file import CONFIG_FILE, ConfigFile
-from jobserver.settings.layers import Layer, environment_layer, flags_layer, mapping_layer, nested
+from jobserver.settings.layers import Layer, environment_layer, mapping_layer, nested
 from jobserver.settings.models import Settings
 
 Source = Settings | Mapping[str, Any] | str | Path | None
@@ -23,7 +23,7 @@ def load_settings(
 ) -> Settings:
     """Settings from a mapping, a config file or its directory; None is the current directory, with or without one.
 
-    Ready settings stand above the environment; `flags` (`{"mongodb.uri": …}`) stand above everything.
+    Ready settings stand above the environment; `flags`, shaped like config.yaml too, stand above everything.
     `environ` is this process's where none is given. Raises SettingsError that names the setting and where it stands.
     """
     if isinstance(source, Settings) and not flags:
@@ -31,7 +31,7 @@ def load_settings(
     layer, root = _first_layer(source)
     if not isinstance(source, Settings):
         layer |= environment_layer(os.environ if environ is None else environ)
-    layer |= flags_layer(flags or {})
+    layer |= mapping_layer(flags or {}, lambda _: "flag")
     settings = _validated(layer)
     return _rooted(settings, root)
 

@@ -180,6 +180,11 @@ class ProjectSettings(Section):
     plugins_dir: Folder = Path("plugins")
     disabled_plugins: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
 
+    @property
+    def data_dir(self) -> Path:
+        """Where the embedded MongoDB keeps its data."""
+        return self.root / ".jobserver"
+
 
 class DbSettings(Section):
     """The jobs collection: the one that may be shared with the Pulse library."""
@@ -195,7 +200,7 @@ class PulseSettings(Section):
     default_concurrency: Concurrency = 1
     lock_limit: Limit = 1
     default_lock_limit: Limit = 1
-    default_lock_lifetime: Annotated[timedelta, _length(100 * MILLISECOND, 365 * DAY)] = timedelta(minutes=55)
+    default_lock_lifetime: Annotated[timedelta, _length(timedelta(seconds=1), 30 * DAY)] = timedelta(minutes=55)
     sort: Annotated[Sort, BeforeValidator(_sort)] = (("priority", -1), ("nextRunAt", 1))
     retention: Retention = 7 * DAY
     failed_retention: Retention = 30 * DAY

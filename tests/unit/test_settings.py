@@ -13,8 +13,8 @@ from jobserver.errors import SettingsError
 from jobserver.settings import Settings, load_settings, without_credentials
 
 
-def read(source: Any = None, environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
-    return load_settings({} if source is None else source, environ=environ or {}, flags=flags)
+def read(source: Any = None, environ: Mapping[str, str] | None = None) -> Settings:
+    return load_settings({} if source is None else source, environ=environ or {})
 
 
 def refusal(source: Any = None, environ: Mapping[str, str] | None = None) -> SettingsError:
@@ -78,7 +78,7 @@ def test_the_environment_stands_above_the_file_and_flags_above_the_environment(c
     assert load_settings(config_file, environ={}).runner.config.max_concurrency == 3
     assert load_settings(config_file, environ=environ).runner.config.max_concurrency == 7
     assert load_settings(config_file, environ=environ).mongodb.database == "variable"
-    found = load_settings(config_file, environ=environ, flags={"mongodb.database": "flag", "mongodb.uri": None})
+    found = load_settings(config_file, environ=environ, flags={"mongodb": {"database": "flag", "uri": None}})
     assert found.mongodb.database == "flag"
     assert found.mongodb.uri == "mongodb://file"
 
@@ -139,7 +139,7 @@ def test_the_project_is_where_its_config_file_is(config_file: Path) -> None:
 def test_ready_settings_are_taken_as_they_are_whatever_the_environment_says() -> None:
     found = read({"mongodb": {"database": "mine"}})
     assert load_settings(found, environ={"JOBSERVER_MONGODB__DATABASE": "other"}) is found
-    changed = load_settings(found, environ={}, flags={"mongodb.uri": "mongodb://flag"})
+    changed = load_settings(found, environ={}, flags={"mongodb": {"uri": "mongodb://flag"}})
     assert (changed.mongodb.uri, changed.mongodb.database) == ("mongodb://flag", "mine")
     assert changed.project == found.project
 
