@@ -1,0 +1,44 @@
+"""`history`: what was changed about a job, when and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.commands.run import require_known
+from jobserver.cli.options import Where
+from jobserver.cli.session import session
+from jobserver.console.words import NOTHING, value, when
+from jobserver.store.views import Change, VersionView
+
+
+def history(where: Where, name: str, *, limit: int) -> Answer:
+    """The versions of a job's configuration, newest first. Raises UnknownJob."""
+    with session(where) as opened:
+        found, now = opened.reader.history(name, limit=limit), opened.reader.now()
+        if not found:
+            require_known(opened, name)
+    versions = [
+        {
+            "version": version.version,
+            "at": version.at,
+            "by": version.by,
+            "changes": [{"field": each.field, "from": each.before, "to": each.after} for each in version.changes],
+            "values": version.values,
+        }
+        for version in found
+    ]
+    return Answer(document={"name": name, "versions": versions}, show=lambda screen: _show(screen, name, found, now))
+
+
+def _show(screen: Screen, name: str, found: Sequence[VersionView], now: datetime) -> None:
+    if not found:
+        screen.line(f"nothing was changed about {name} yet")
+        return
+    rows = [(str(each.version), when(each.at, now), each.by or NOTHING, _changes(each.changes)) for each in found]
+    screen.table(("VERSION", "WHEN", "BY", "WHAT"), rows)
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    return "\n".join(f"{each.field}: {value(each.before)} → {value(each.after)}" for each in changes)

@@ -1,0 +1,40 @@
+"""`runs`: what runs now and what ran before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.options import Where
+from jobserver.cli.session import session
+from jobserver.console.words import NOTHING, one_line, took, value, when
+from jobserver.errors import ConfigError, did_you_mean
+from jobserver.store.states import ENDED, Status
+from jobserver.store.views import RunView
+
+STATUSES = (Status.RUNNING, *ENDED, Status.SKIPPED)
+
+
+def runs(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:
+    """The newest runs, of one job or of all. Raises ConfigError for a status that no run has."""
+    if status is not None and status not in list(STATUSES):
+        known = ", ".join(STATUSES)
+        raise ConfigError("status", f"no run is {status!r}{did_you_mean(status, STATUSES)}; known: {known}")
+    with session(where) as opened:
+        found, now = opened.reader.runs(name, status=status, limit=limit), opened.reader.now()
+    return Answer(document={"runs": [asdict(run) for run in found]}, show=lambda screen: _show(screen, found, now))
+
+
+def _show(screen: Screen, found: Sequence[RunView], now: datetime) -> None:
+    if not found:
+        screen.line("no runs")
+        return
+    screen.table(("JOB", "STATUS", "STARTED", "TOOK", "ATTEMPT", "WHAT CAME OF IT"), [_row(run, now) for run in found])
+
+
+def _row(run: RunView, now: datetime) -> tuple[str, ...]:
+    outcome = one_line(run.error) if run.error else "" if run.result is None else value(run.result)
+    attempt = NOTHING if run.attempt is None else str(run.attempt)
+    return (run.name, run.status, when(run.started_at, now), took(run.duration), attempt, outcome)

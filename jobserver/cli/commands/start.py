@@ -1,0 +1,131 @@
+"""`start`: one server in this process, or a supervisor over several."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from jobserver.cli.commands.header import header
+from jobserver.cli.options import Where
+from jobserver.cli.session import connected
+from jobserver.console import Console, console
+from jobserver.embedded import EmbeddedMongo
+from jobserver.errors import JobServerError
+from jobserver.server import JobServer
+from jobserver.settings import Settings, load_settings
+from jobserver.store.collections import CollectionNames
+from jobserver.store.connection import deciding_sync, sync_client
+from jobserver.store.locks import LockStore
+from jobserver.supervisor import Supervisor, follow_supervisor, worker_command, worker_number
+
+REFUSED, INTERNAL_FAULT = 1, 70
+
+_log = structlog.get_logger("jobserver")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOptions:
+    """How to run, as far as it is no setting."""
+
+    workers: int = 1
+    no_wait: bool = False
+    verbose: bool = False
+    as_json: bool = False
+    as_worker: bool = False
+
+
+def start(where: Where, options: StartOptions) -> int:
+    """Run until told to stop; the exit code. On a terminal JobServerError leaves it to the caller to say why."""
+    worker = worker_number() if options.as_worker else None
+    if options.as_worker:
+        follow_supervisor()
+    with console(as_json=options.as_json, verbose=options.verbose, worker=worker) as out:
+        try:
+            settings = load_settings(where.config, flags=where.flags)
+            if options.workers > 1:
+                return _supervise(where, options, settings)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_serve(settings, options, out, worker))
+        except JobServerError as error:
+            if out.terminal is not None:
+                raise
+            _log.error("server could not start", error=str(error))
+            return REFUSED
+        except Exception:
+            if out.terminal is not None:
+                raise
+            _log.critical("internal fault", exc_info=True)
+            return INTERNAL_FAULT
+
+
+async def _serve(settings: Settings, options: StartOptions, out: Console, worker: int | None) -> int:
+    server = await JobServer.create(None, None, None, settings)
+    try:
+        await server.start(wait=not options.no_wait, handle_signals=True)
+        if server.mongodb_uri is not None:
+            lines: list[str] = []
+            if out.terminal is not None and worker in (None, 1):
+                lines = await asyncio.to_thread(header, settings, server.mongodb_uri)
+            out.ready(*lines)
+        await server.wait()
+    finally:
+        await server.shutdown()
+    return server.exit_code
+
+
+def _supervise(where: Where, options: StartOptions, settings: Settings) -> int:
+    """The embedded MongoDB outlives every worker: this process has a share in it, and so has each of them."""
+    embedded = None if settings.mongodb.uri else EmbeddedMongo.start(settings.project.data_dir)
+    uri = embedded.uri if embedded else str(settings.mongodb.uri)
+    try:
+        if options.no_wait:
+            with connected(uri):
+                pass
+        id_ = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        with sync_client(uri, app_name="jobserver-supervisor", pool_size=2) as client:
+            database = deciding_sync(client[settings.mongodb.database])
+            names = CollectionNames(jobs=settings.runner.config.db.collection)
+            locks = LockStore(jobs=database[names.jobs], runs=database[names.runs], servers=database[names.servers])
+
+            async def supervise() -> int:
+                return await Supervisor(
+                    id=id_,
+                    workers=options.workers,
+                    command=worker_command(*_passed_on(where, options)),
+                    environ=os.environ | _environment(where),
+                    grace=settings.runner.config.shutdown_grace,
+                    hand_on=lambda pid, reason: len(locks.reap_process(supervisor=id_, pid=pid, reason=reason)),
+                ).run()
+
+            return asyncio.run(supervise())
+    finally:
+        if embedded is not None:
+            embedded.close()
+
+
+def _passed_on(where: Where, options: StartOptions) -> list[str]:
+    flags = {"--no-wait": options.no_wait, "--verbose": options.verbose, "--json": options.as_json}
+    config = ["--config", str(Path(where.config).absolute())] if where.config else []
+    return [*config, *(flag for flag, given in flags.items() if given)]
+
+
+def _environment(where: Where) -> dict[str, str]:
+    """Flags that may hold a password go where `ps` does not show them."""
+    given = {"JOBSERVER_MONGODB__URI": where.uri, "JOBSERVER_MONGODB__DATABASE": where.database}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where the extra `speed` is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,84 @@
+"""`status` and `info`: how the whole is doing, and where it is."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import jobserver
+from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.options import Where
+from jobserver.cli.session import known_uri, session
+from jobserver.console.words import NOTHING, relative
+from jobserver.settings import load_settings, without_credentials
+from jobserver.store.views import Counts, ServerView
+
+
+def status(where: Where) -> Answer:
+    """Which servers live, what waits, runs, gave up or hangs."""
+    with session(where) as opened:
+        servers, counts, now = opened.reader.servers(), opened.reader.counts(), opened.reader.now()
+    document = {**asdict(counts), "servers": [asdict(server) for server in servers]}
+    return Answer(document=document, show=lambda screen: _show_status(screen, servers, counts, now))
+
+
+def info(where: Where) -> Answer:
+    """Where things are. Without any MongoDB `mongodb_uri` is null; one that does not answer raises DatabaseError."""
+    settings = load_settings(where.config, flags=where.flags)
+    uri, servers = known_uri(settings), []
+    if uri is not None:
+        with session(where) as opened:
+            servers = opened.reader.servers()
+    document = {
+        "version": jobserver.__version__,
+        "python": platform.python_version(),
+        "project": settings.project.root,
+        "jobs_dir": settings.project.root / settings.project.jobs_dir,
+        "plugins_dir": settings.project.root / settings.project.plugins_dir,
+        "mongodb_uri": without_credentials(uri) if uri else None,
+        "embedded": settings.mongodb.uri is None,
+        "database": settings.mongodb.database,
+        "collection": settings.runner.config.db.collection,
+        "servers": [asdict(server) for server in servers],
+    }
+    return Answer(document=document, show=lambda screen: _show_info(screen, document, servers))
+
+
+def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, now: datetime) -> None:
+    if servers:
+        rows = [
+            (
+                server.id,
+                "alive" if server.alive else "dead",
+                relative(server.started_at, now) if server.started_at else NOTHING,
+                relative(server.heartbeat_at, now) if server.heartbeat_at else NOTHING,
+                str(server.running),
+            )
+            for server in servers
+        ]
+        screen.table(("SERVER", "", "STARTED", "LAST HEARTBEAT", "RUNNING"), rows)
+    else:
+        screen.line("no server is running: jobserver start", style="yellow")
+    screen.line(f"\n{counts.queued} queued, {counts.scheduled} scheduled, {counts.running} running")
+    if counts.dead:
+        screen.line(f"{counts.dead} gave up: jobserver dead", style="red")
+    if counts.stale_locks:
+        screen.line(f"{counts.stale_locks} stale locks: another server takes them back", style="yellow")
+
+
+def _show_info(screen: Screen, document: dict[str, Any], servers: Sequence[ServerView]) -> None:
+    kind = " (embedded)" if document["embedded"] else ""
+    alive = sum(server.alive for server in servers)
+    screen.table(
+        ("jobserver", document["version"]),
+        [
+            ("Python", document["python"]),
+            ("project", str(document["project"])),
+            ("MongoDB", f"{document['mongodb_uri']}{kind}" if document["mongodb_uri"] else "none runs"),
+            ("database", f"{document['database']}, jobs in {document['collection']}"),
+            ("servers", f"{alive} alive, {len(servers) - alive} dead" if servers else "none"),
+        ],
+    )

@@ -1,0 +1,52 @@
+"""What a running server says: readable lines on a terminal, JSON lines everywhere else.
+
+    records     every log record, ours and plain `logging`, on its way to one writer thread
+    json_lines  one JSON object per record
+    terminal    one line per record, in colour; the wording of every event
+    words       moments, lengths and values in a few words
+
+Writing happens on a thread of its own behind a bounded queue: a terminal that is held, or a pipe that nobody reads,
+stops neither the event loop nor the heartbeat. What does not fit is counted, and the count is told.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from jobserver.console.json_lines import json_line
+from jobserver.console.records import RecordWriter, recording
+from jobserver.console.terminal import Palette, Terminal
+
+__all__ = ["Console", "console"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """Where a server speaks; `terminal` is None where a program listens instead of a person."""
+
+    writer: RecordWriter
+    terminal: Terminal | None
+
+    def ready(self, *lines: str) -> None:
+        """The server has started: show these lines, then what happened meanwhile and from now on."""
+        if self.terminal is not None:
+            self.writer.say(partial(self.terminal.opened, lines))
+
+
+@contextmanager
+def console(*, as_json: bool, verbose: bool = False, worker: int | None = None) -> Iterator[Console]:
+    """Take over all logging of this process until the end; `worker` is its number under a supervisor."""
+    terminal = None
+    if not as_json and sys.stdout.isatty():
+        terminal = Terminal(palette=Palette.of(sys.stdout), verbose=verbose, worker=worker)
+    writer = RecordWriter(sys.stdout, line_of=terminal.lines_of if terminal else json_line)
+    with recording(writer, verbose=verbose):
+        try:
+            yield Console(writer=writer, terminal=terminal)
+        finally:
+            if terminal is not None:
+                writer.say(partial(terminal.opened, ()))

@@ -1,0 +1,217 @@
+"""One line per record, for a person at a terminal. The wording of every event lives here.
+
+An event without a wording of its own is shown as it is, with its fields.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TextIO
+
+from jobserver.console.words import one_line, plain, took, value
+
+Record = Mapping[str, Any]
+
+SERVER = "jobserver"
+QUIET_UNTIL_READY = frozenset({"job found", "server started"})
+SAID_BY_THE_FIRST = frozenset(
+    {"job found", "job changed", "job removed", "job file broken", "config applied", "config refused"}
+    | {"config recreated", "server started"}
+)
+SAID_BY_THE_SUPERVISOR = frozenset({"server stopping", "server stopped"})
+_ENVELOPE = frozenset({"timestamp", "level", "event", "logger", "exception", "traceback", "stack", "job", "run"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Palette:
+    """Colours, or none."""
+
+    red: str = ""
+    green: str = ""
+    yellow: str = ""
+    cyan: str = ""
+    dim: str = ""
+    bold: str = ""
+    off: str = ""
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Palette:
+        """What this stream can show: nothing where it is no terminal, or where NO_COLOR says so."""
+        if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return cls()
+        return cls(
+            red="\x1b[31m",
+            green="\x1b[32m",
+            yellow="\x1b[33m",
+            cyan="\x1b[36m",
+            dim="\x1b[2m",
+            bold="\x1b[1m",
+            off="\x1b[0m",
+        )
+
+
+class Terminal:
+    """Turns records into lines; under a supervisor only worker 1 says what all of them know."""
+
+    def __init__(self, *, palette: Palette, verbose: bool = False, worker: int | None = None) -> None:
+        self._palette, self._verbose, self._worker = palette, verbose, worker
+        self._held: list[str] | None = []  # until the header stands, what is not urgent waits
+
+    def opened(self, lines: Iterable[str]) -> str:
+        """The header, and after it what has waited for it."""
+        held, self._held = self._held or [], None
+        return "\n".join([*lines, *held])
+
+    def lines_of(self, record: Record) -> str | None:
+        """The record as one or more lines; None where it says nothing to a person."""
+        event = str(record.get("event"))
+        if self._worker is not None and event in SAID_BY_THE_SUPERVISOR:
+            return None
+        if self._worker not in (None, 1) and event in SAID_BY_THE_FIRST:
+            return None
+        if self._held is not None and event in QUIET_UNTIL_READY:
+            return None
+        text = self._rendered(record, event)
+        if self._held is not None and record.get("level") in ("info", "debug"):
+            self._held.append(text)
+            return None
+        return text
+
+    def _rendered(self, record: Record, event: str) -> str:
+        known = WORDING.get(event) if str(record.get("logger")) == SERVER else None
+        mark, colour, text = known(record) if known else _as_it_is(record, event)
+        p = self._palette
+        style = getattr(p, colour) if colour else ""
+        who = f"{p.dim}{self._worker}{p.off} " if self._worker else ""
+        line = f"{p.dim}{_clock(record)}{p.off} {who}{style}{mark}{p.off} {text}"
+        return "\n".join([line, *(f"  {p.dim}{each}{p.off}" for each in self._details(record, event))])
+
+    def _details(self, record: Record, event: str) -> list[str]:
+        """Tracebacks: of our own faults and of broken files always, of failed runs when asked for."""
+        trace = record.get("exception") or record.get("traceback") or (record.get("stack") if self._verbose else None)
+        return str(trace).rstrip().splitlines() if trace else []
+
+
+def _run_ended(record: Record) -> tuple[str, str, str]:
+    name, status = record.get("name"), str(record.get("status"))
+    lasted = took(record.get("duration_ms"))
+    match status:
+        case "completed":
+            result = f": {value(record['result'])}" if record.get("result") is not None else ""
+            return "✓", "green", f"{name} completed in {lasted}{result}"
+        case "failed, will be retried":
+            again = took(record.get("retry_in_ms"))
+            attempt = f"attempt {record.get('attempt')} failed"
+            return "↻", "yellow", f"{name} {attempt} after {lasted}: {_error(record)}; again in {again}"
+        case "failed":
+            return "✗", "red", f"{name} failed after {lasted}: {_error(record)}"
+        case _:
+            return "!", "yellow", f"{name} {status} after {lasted}{_tail(record)}"
+
+
+def _runs_ended(record: Record) -> tuple[str, str, str]:
+    colour = "green" if record.get("status") == "completed" else "yellow"
+    return "…", colour, f"{record.get('name')} {record.get('status')}, {record.get('count')} more times"
+
+
+def _job_found(record: Record) -> tuple[str, str, str]:
+    rest = [str(record[key]) for key in ("schedule", "path") if record.get(key)]
+    return "+", "cyan", f"{record.get('name')} found: {', '.join(rest)}"
+
+
+def _job_changed(record: Record) -> tuple[str, str, str]:
+    return "+", "cyan", f"{record.get('name')} has new code; what runs ends on the old"
+
+
+def _job_removed(record: Record) -> tuple[str, str, str]:
+    return "-", "yellow", f"{record.get('name')} removed: its file is gone, its configuration is kept"
+
+
+def _job_file_broken(record: Record) -> tuple[str, str, str]:
+    return "✗", "red", str(record.get("error") or record.get("path"))
+
+
+def _config_applied(record: Record) -> tuple[str, str, str]:
+    changes = ", ".join(f"{key} {item}" for key, item in _fields(record) if key != "name")
+    return "~", "cyan", f"{record.get('name')} now has {changes}"
+
+
+def _config_refused(record: Record) -> tuple[str, str, str]:
+    reason = f"{record.get('field')}: {record.get('message')}"
+    return "!", "yellow", f"{record.get('name')} keeps its configuration; the edit cannot be used: {reason}"
+
+
+def _server_stopping(_record: Record) -> tuple[str, str, str]:
+    return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
+
+
+def _server_stopped(_record: Record) -> tuple[str, str, str]:
+    return "·", "", "stopped, nothing is left locked"
+
+
+def _mongodb_away(record: Record) -> tuple[str, str, str]:
+    return "!", "yellow", f"MongoDB is away ({record.get('chore')}): {one_line(str(record.get('error')), 120)}"
+
+
+def _worker_ended(record: Record) -> tuple[str, str, str]:
+    pause = record.get("restart_in_ms")
+    again = "" if pause is None else "; it is started again" + (f" in {took(pause)}" if pause else "")
+    return "!", "yellow", f"worker {record.get('worker')} ended: {record.get('how')}{again}"
+
+
+def _runs_given_back(record: Record) -> tuple[str, str, str]:
+    return "↻", "yellow", f"{record.get('runs')} runs of worker {record.get('worker')} start again elsewhere"
+
+
+def _mongodb_back(_record: Record) -> tuple[str, str, str]:
+    return "✓", "green", "MongoDB is back"
+
+
+WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
+    "run ended": _run_ended,
+    "runs ended": _runs_ended,
+    "job found": _job_found,
+    "job changed": _job_changed,
+    "job removed": _job_removed,
+    "job file broken": _job_file_broken,
+    "config applied": _config_applied,
+    "config refused": _config_refused,
+    "server stopping": _server_stopping,
+    "server stopped": _server_stopped,
+    "mongodb away": _mongodb_away,
+    "mongodb back": _mongodb_back,
+    "worker ended": _worker_ended,
+    "runs given back": _runs_given_back,
+}
+_MARKS = {"debug": ("·", "dim"), "info": ("·", ""), "warning": ("!", "yellow")}
+
+
+def _as_it_is(record: Record, event: str) -> tuple[str, str, str]:
+    mark, colour = _MARKS.get(str(record.get("level")), ("✗", "red"))
+    speaker = f"{record['job']}: " if record.get("job") else ""
+    fields = " ".join(f"{key}={item}" for key, item in _fields(record))
+    return mark, colour, f"{speaker}{event}{f'  {fields}' if fields else ''}"
+
+
+def _fields(record: Record) -> list[tuple[str, str]]:
+    return [(key, _short(item)) for key, item in record.items() if key not in _ENVELOPE]
+
+
+def _short(item: Any) -> str:
+    return one_line(item, 120) if isinstance(item, str) else value(item, 120)
+
+
+def _error(record: Record) -> str:
+    return one_line(str(record.get("error")), 160)
+
+
+def _tail(record: Record) -> str:
+    return f": {_error(record)}" if record.get("error") else ""
+
+
+def _clock(record: Record) -> str:
+    moment = record.get("timestamp")
+    return f"{moment.astimezone():%H:%M:%S}" if isinstance(moment, datetime) else str(plain(moment))

@@ -1,0 +1,247 @@
+"""One parent, N server processes: keeps them running, hands their runs on when one dies, ends them together.
+
+    run           N slots; each keeps one worker alive and waits for its end, which the kernel tells at once
+    first signal  SIGTERM to every worker: each gives its runs the grace period
+    second        SIGTERM again: the workers hurry
+    third, or five seconds past the grace period: SIGKILL to each worker's process group
+
+Each worker leads a process group of its own, so Ctrl-C on the terminal reaches the supervisor alone. Each holds the
+reading end of a pipe whose writing end only the supervisor has: its end of file says that the supervisor is gone, even
+by SIGKILL, and the worker then drains by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from jobserver.errors import DatabaseError
+
+SUPERVISOR, PIPE, WORKER = "JOBSERVER_SUPERVISOR", "JOBSERVER_SUPERVISOR_FD", "JOBSERVER_WORKER"
+
+QUICK_DEATH = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(seconds=30)
+MOST_QUICK_DEATHS = 5
+BEYOND_GRACE = timedelta(seconds=5)
+# By then the dead worker's lease is over, and any server that lives has taken its locks back.
+LONGEST_HANDING_ON = timedelta(seconds=40)
+REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
+INTERNAL_FAULT = 70
+
+_log = structlog.get_logger("jobserver")
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """The place of one worker, and how its workers have fared."""
+
+    number: int
+    process: asyncio.subprocess.Process | None = None
+    quick_deaths: int = 0
+    has_lived: bool = False
+
+
+class Supervisor:
+    """Runs `command` `workers` times until it is told to stop.
+
+    `hand_on(pid, reason)` takes back what a dead worker held and returns how many runs that were; it blocks, and may
+    raise DatabaseError. `id` is what workers register under, so that it finds them.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        workers: int,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        grace: timedelta,
+        hand_on: Callable[[int, str], int],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._id, self._command, self._environ = id, tuple(command), dict(environ)
+        self._grace, self._hand_on, self._monotonic = grace, hand_on, monotonic
+        self._slots = [Slot(number=number) for number in range(1, workers + 1)]
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Until every worker has ended; the worst of their exit codes."""
+        loop = asyncio.get_running_loop()
+        reading_end, writing_end = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        overdue = asyncio.create_task(self._kill_when_overdue(), name="kill when overdue")
+        try:
+            async with asyncio.TaskGroup() as slots:
+                for slot in self._slots:
+                    slots.create_task(self._keep(slot, reading_end), name=f"worker {slot.number}")
+        finally:
+            overdue.cancel()
+            self._kill_all()
+            os.close(reading_end)
+            os.close(writing_end)
+        _log.info("server stopped", exit_code=self._exit_code)
+        return self._exit_code
+
+    async def _keep(self, slot: Slot, pipe: int) -> None:
+        """Start a worker, wait for its end, start the next one."""
+        while not self._stop.is_set():
+            began = self._monotonic()
+            process = await self._spawn(slot, pipe)
+            code = await process.wait()
+            lived = timedelta(seconds=self._monotonic() - began)
+            slot.process = None
+            _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
+            if code != 0:
+                await self._give_back(slot, process.pid, code)
+            if self._stop.is_set():
+                self._count(code)
+                return
+            await self._pause(slot, code, lived)
+
+    async def _spawn(self, slot: Slot, pipe: int) -> asyncio.subprocess.Process:
+        environ = {**self._environ, SUPERVISOR: self._id, PIPE: str(pipe), WORKER: str(slot.number)}
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(pipe,), process_group=0, env=environ
+        )
+        slot.process = process
+        _log.debug("worker started", worker=slot.number, pid=process.pid)
+        if self._stop.is_set():  # the signal came while it was being started
+            _signal(process, signal.SIGTERM)
+        return process
+
+    async def _give_back(self, slot: Slot, pid: int, code: int) -> None:
+        """Its runs start elsewhere now, not when its lease has run out."""
+        reason = f"worker {slot.number} (process {pid}) ended: {how_it_ended(code)}"
+        give_up_at = self._monotonic() + LONGEST_HANDING_ON.total_seconds()
+        while True:
+            try:
+                if runs := await asyncio.to_thread(self._hand_on, pid, reason):
+                    _log.warning("runs given back", worker=slot.number, pid=pid, runs=runs)
+                return
+            except DatabaseError as error:
+                _log.warning("mongodb away", chore="taking back the locks of a dead worker", error=str(error))
+            if self._stop.is_set() or self._monotonic() > give_up_at:
+                return
+            await self._stopped_within(timedelta(seconds=1))
+
+    async def _pause(self, slot: Slot, code: int, lived: timedelta) -> None:
+        """A worker that died soon waits before the next one: 1, 2, 4 … 30 seconds; hopeless ones end everything."""
+        quick = lived < QUICK_DEATH
+        slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
+        slot.has_lived = slot.has_lived or not quick
+        if self._is_hopeless(code):
+            self._exit_code = code if code in REFUSED else INTERNAL_FAULT
+            _log.error("workers cannot start", how=how_it_ended(code), exit_code=self._exit_code)
+            self._begin_stop()
+            return
+        pause = min(LONGEST_PAUSE, timedelta(seconds=2 ** (slot.quick_deaths - 1))) if quick else timedelta()
+        if quick and code == 0:  # somebody ended it in order: no fault to wait for
+            pause, slot.quick_deaths = timedelta(), 0
+        _log.warning(
+            "worker ended",
+            worker=slot.number,
+            how=how_it_ended(code),
+            restart_in_ms=pause // timedelta(milliseconds=1),
+        )
+        await self._stopped_within(pause)
+
+    def _is_hopeless(self, code: int) -> bool:
+        """Refused before any worker ever lived, or every worker dies again and again."""
+        if code in REFUSED and not any(slot.has_lived for slot in self._slots):
+            return True
+        return all(slot.quick_deaths >= MOST_QUICK_DEATHS for slot in self._slots)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals >= 3:
+            self._kill_all()
+        else:
+            self._begin_stop()
+
+    def _begin_stop(self) -> None:
+        if not self._stop.is_set():
+            _log.info("server stopping")
+        self._stop.set()
+        for slot in self._slots:
+            if slot.process is not None:
+                _signal(slot.process, signal.SIGTERM)
+
+    async def _kill_when_overdue(self) -> None:
+        await self._stop.wait()
+        await asyncio.sleep((self._grace + BEYOND_GRACE).total_seconds())
+        _log.error("workers killed", reason="they did not end within the grace period")
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for slot in self._slots:
+            if slot.process is not None:
+                _signal_group(slot.process.pid, signal.SIGKILL)
+
+    def _count(self, code: int) -> None:
+        """SIGTERM kills a worker only while it has not begun: that is an end in order."""
+        if code != -signal.SIGTERM:
+            self._exit_code = max(self._exit_code, code if code >= 0 else 128 - code)
+
+    async def _stopped_within(self, length: timedelta) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(length.total_seconds()):
+                await self._stop.wait()
+
+
+def worker_number() -> int | None:
+    """Which worker of a supervisor this process is; None where there is no supervisor."""
+    number = os.environ.get(WORKER, "")
+    return int(number) if number.isdecimal() else None
+
+
+def follow_supervisor() -> None:
+    """In a worker: end in order, by SIGTERM to itself, as soon as the supervisor is gone."""
+    pipe = os.environ.pop(PIPE, "")
+    if pipe.isdecimal():
+        os.set_inheritable(int(pipe), False)
+        threading.Thread(target=_await_end_of, args=(int(pipe),), name="supervisor", daemon=True).start()
+
+
+def worker_command(*arguments: str) -> list[str]:
+    """`jobserver start` as a worker, with this interpreter; -P: a project's own `queue.py` is not the library's."""
+    return [sys.executable, "-P", "-m", "jobserver", "start", "--as-worker", *arguments]
+
+
+def how_it_ended(code: int) -> str:
+    """`exit code 3`, or the name of the signal."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _await_end_of(pipe: int) -> None:
+    with suppress(OSError):
+        while os.read(pipe, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
