@@ -108,4 +108,5 @@ def _end(process: subprocess.Popen[str], stop: signal.Signals) -> None:
 
 def _complaint(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "it said nothing")
+    telling = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "it said nothing")
+    return telling[:200]

@@ -13,12 +13,13 @@ def render(results: Sequence[PeerResult]) -> str:
     """Lines of text, ready to print."""
     measured = sorted((it for it in results if it.jobs_per_second), key=lambda it: -(it.jobs_per_second or 0))
     left_out = [it for it in results if it.left_out]
-    lines = [f"{'peer':<14}{'version':<12}{'jobs':>9}{'seconds':>10}{'jobs/s':>10}", *_lines(measured)]
-    if left_out:
-        lines += ["", "left out", *(f"  {it.peer}: {it.left_out}" for it in left_out)]
+    parts = []
     if measured:
-        lines += ["", "settings", *(f"  {it.peer}: {_settings(it)}" for it in measured)]
-    return "\n".join(lines)
+        parts.append([f"{'peer':<14}{'version':<12}{'jobs':>9}{'seconds':>10}{'jobs/s':>10}", *_lines(measured)])
+        parts.append(["settings", *(f"  {it.peer}: {_settings(it)}" for it in measured)])
+    if left_out:
+        parts.append(["left out", *(f"  {it.peer}: {it.left_out}" for it in left_out)])
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
 def _lines(measured: Sequence[PeerResult]) -> list[str]:

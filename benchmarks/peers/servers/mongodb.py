@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pymongo
+from pymongo.errors import PyMongoError
 
+from benchmarks.peers.result import LeftOut
 from benchmarks.peers.servers.server import Server, data_folder
 
 
@@ -33,14 +35,21 @@ def mongodb(uri: str | None) -> Iterator[Server]:
 @contextmanager
 def _own_database(uri: str) -> Iterator[Server]:
     name = f"bench_peers_{uuid4().hex}"
-    with pymongo.MongoClient[dict[str, Any]](uri) as client:
-        version = client.server_info()["version"]
-        replicated = "setName" in client.admin.command("hello")
-        writes = "majority writes, journaled" if replicated else "standalone, acknowledged writes"
-        try:
-            yield Server(url=_with_database(uri, name), description=f"MongoDB {version}, {writes}")
-        finally:
-            client.drop_database(name)
+    try:
+        with pymongo.MongoClient[dict[str, Any]](uri) as client:
+            description = _description(client)
+            try:
+                yield Server(url=_with_database(uri, name), description=description)
+            finally:
+                client.drop_database(name)
+    except PyMongoError as error:
+        raise LeftOut(f"MongoDB refused or went away: {str(error)[:200]}") from error
+
+
+def _description(client: pymongo.MongoClient[dict[str, Any]]) -> str:
+    replicated = "setName" in client.admin.command("hello")
+    promise = "majority writes, journaled" if replicated else "standalone, acknowledged writes"
+    return f"MongoDB {client.server_info()['version']}, {promise}"
 
 
 def _with_database(uri: str, name: str) -> str:
