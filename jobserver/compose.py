@@ -42,7 +42,7 @@ class FileWatch:
         self._scanner = scanner
         self._watcher: Watcher | None = None
 
-    def start(self, on_change: Callable[[], None]) -> None:
+    def start(self, on_change: Callable[[], Any]) -> None:
         """Tell `on_change`, on another thread, whenever job files have changed."""
         self._watcher = Watcher(self._scanner.sources, on_change=on_change)
         self._watcher.start()

@@ -61,7 +61,7 @@ class ScanResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """What is in force for one job: its defaults, overridden by its `jobConfigs` document, completed by the server's."""
+    """What is in force for one job: its defaults under its `jobConfigs` overrides, completed by the server's."""
 
     schedule: Schedule
     enabled: bool

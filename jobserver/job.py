@@ -58,6 +58,37 @@ class Progress(Protocol):
     def __call__(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None: ...
 
 
+class CancelFlag:
+    """Says whether the run was told to stop; true in an `if`, and a thread may `wait` for it."""
+
+    __slots__ = ("_event", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: Event | None = None  # made when somebody waits: most runs never look
+
+    def __bool__(self) -> bool:
+        return self._set
+
+    def is_set(self) -> bool:
+        """Whether the run was told to stop."""
+        return self._set
+
+    def set(self) -> None:
+        """Tell it."""
+        self._set = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait in a thread until told, so many seconds at the longest; whether it was told."""
+        if self._event is None:
+            self._event = Event()
+        if self._set:  # told while the event was being made
+            self._event.set()
+        return self._event.wait(timeout)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """This run, for the code that runs. `fence` grows with each claim of the document; `idempotency_key` is the same
@@ -71,15 +102,16 @@ class JobContext:
     idempotency_key: str
     scheduled_at: datetime
     server: str
-    cancelled: Event = field(default_factory=Event)
+    cancelled: CancelFlag = field(default_factory=CancelFlag)
 
 
 class RunHandles(Protocol):
     """What a run lends to the job instance it drives; the runner fills it in."""
 
-    context: JobContext
-    data: Any
-
+    @property
+    def context(self) -> JobContext: ...
+    @property
+    def data(self) -> Any: ...
     @property
     def log(self) -> RunLogger: ...
     def touch(self) -> Awaitable[None] | None: ...

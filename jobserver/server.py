@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class JobServer:
     def _watch_files(self, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
         if parts.watcher is not None:
-            parts.watcher.start(lambda: loop.call_soon_threadsafe(self._rescan.set))
+            parts.watcher.start(partial(loop.call_soon_threadsafe, self._rescan.set))
 
     async def _take_in_files(self, parts: Parts) -> None:
         scan = await asyncio.to_thread(parts.scanner.scan)

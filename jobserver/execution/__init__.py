@@ -1,12 +1,12 @@
 """Calls one handler and says how it ended; knows neither runner nor MongoDB.
 
-    outcome   how a run can end
-    handles   what a run lends to the job's code
-    done      the callback form of the same decision
-    inline    `async def run`, on the event loop
-    thread    `def run`, in a thread of its own
-    run_log   records that know their run
-    blocking  notices a job that blocks the event loop
+outcome   how a run can end
+handles   what a run lends to the job's code
+done      the callback form of the same decision
+inline    `async def run`, on the event loop
+thread    `def run`, in a thread of its own
+run_log   records that know their run
+blocking  notices a job that blocks the event loop
 """
 
 from __future__ import annotations

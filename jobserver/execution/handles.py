@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from jobserver.errors import DataError, JobCancelled
 from jobserver.execution.done import Done
-from jobserver.execution.run_log import RunIdentity, RunLog
-from jobserver.job import JobContext
+from jobserver.execution.run_log import RunLog
+from jobserver.job import CancelFlag, JobContext
 
 
 class Lifeline(Protocol):
-    """A run's thread to its lock; the runner holds the other end."""
+    """A run as its job may see it; the runner holds the other end."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def context(self) -> JobContext: ...
+    @property
+    def cancelled(self) -> CancelFlag: ...
+
+    def database(self) -> Any:
+        """The database handle that suits the job."""
+        ...
 
     async def touch(self) -> None:
         """Extend the lock. Raises LockLost."""
@@ -28,23 +43,25 @@ class Lifeline(Protocol):
 class Handles:
     """Everything `run` can ask for; what it does not ask for is not made."""
 
-    def __init__(
-        self,
-        *,
-        context: JobContext,
-        data: Any,
-        lifeline: Lifeline,
-        database: Callable[[], Any],
-    ) -> None:
-        self.context, self.data = context, data
-        self._lifeline, self._database = lifeline, database
+    __slots__ = ("_done", "_log", "run")
+
+    def __init__(self, run: Lifeline) -> None:
+        self.run = run
         self._log: RunLog | None = None
         self._done: Done | None = None
 
     @property
+    def context(self) -> JobContext:
+        return self.run.context
+
+    @property
+    def data(self) -> Any:
+        return self.run.data
+
+    @property
     def log(self) -> RunLog:
         if self._log is None:
-            self._log = RunLog(RunIdentity(self.context.name, self.context.run_id))
+            self._log = RunLog(self.run)
         return self._log
 
     @property
@@ -60,14 +77,14 @@ class Handles:
 
     @property
     def db(self) -> Any:
-        return self._database()
+        return self.run.database()
 
     def touch(self) -> Awaitable[None] | None:
-        return self._lifeline.touch()
+        return self.run.touch()
 
     def progress(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None:
         check_progress(total, current, message)
-        return self._lifeline.report(total, current, message)
+        return self.run.report(total, current, message)
 
     def arguments(self, wants: tuple[str, ...]) -> dict[str, Any]:
         """The keyword arguments of `run`."""
@@ -77,24 +94,21 @@ class Handles:
 class ThreadHandles(Handles):
     """The same for code in a thread: `touch` and `progress` are plain calls that end when the database has answered."""
 
-    def __init__(self, handles: Handles, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(
-            context=handles.context,
-            data=handles.data,
-            lifeline=handles._lifeline,
-            database=handles._database,
-        )
+    __slots__ = ("_loop",)
+
+    def __init__(self, run: Lifeline, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(run)
         self._loop = loop
 
     def touch(self) -> None:
-        self._wait(self._lifeline.touch())
+        self._wait(self.run.touch())
 
     def progress(self, total: float, current: float, message: str | None = None) -> None:
         check_progress(total, current, message)
-        self._wait(self._lifeline.report(total, current, message))
+        self._wait(self.run.report(total, current, message))
 
     def _wait(self, step: Any) -> None:
-        if self.context.cancelled.is_set():
+        if self.run.cancelled:
             step.close()
             raise JobCancelled("the run was told to stop")
         asyncio.run_coroutine_threadsafe(step, self._loop).result()
@@ -104,7 +118,9 @@ def check_progress(total: Any, current: Any, message: Any) -> None:
     """Raise DataError for values that are no progress; nothing is stored then."""
     for name, value in (("total", total), ("current", current)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise DataError(f"progress: {name}={value!r} is not a number from 0 on; call progress(total, current, text)")
+            raise DataError(
+                f"progress: {name}={value!r} is not a number from 0 on; call progress(total, current, text)"
+            )
         if abs(value) >= 2**63:
             raise DataError(f"progress: {name}={value!r} is too large")
     if message is not None and not isinstance(message, str):

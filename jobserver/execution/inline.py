@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from jobserver.definition import JobDefinition
-from jobserver.execution.handles import Handles
+from jobserver.execution.handles import Handles, Lifeline
 from jobserver.execution.outcome import Outcome, completed, failed, interrupted
-from jobserver.execution.run_log import RunIdentity, current_run
+from jobserver.execution.run_log import current_run
 
 
-async def run_inline(definition: JobDefinition, handles: Handles) -> Outcome:
+async def run_inline(definition: JobDefinition, run: Lifeline) -> Outcome:
     """Call `run` and return how it ended; never raises. Cancelling the task that awaits this interrupts the job."""
-    current_run.set(RunIdentity(handles.context.name, handles.context.run_id))
+    current_run.set(run)
+    handles = Handles(run)
     outcome = await _call(definition, handles)
     return outcome if handles.decided is None else handles.decided.settle(outcome)
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 _logger: Any = structlog.get_logger("jobserver.run")
 
 
-@dataclass(frozen=True, slots=True)
-class RunIdentity:
+class RunIdentity(Protocol):
     """Which run is speaking."""
 
-    name: str
-    run_id: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
 
 
 current_run: ContextVar[RunIdentity | None] = ContextVar("jobserver_current_run", default=None)

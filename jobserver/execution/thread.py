@@ -7,12 +7,12 @@ import contextvars
 import threading
 
 from jobserver.definition import JobDefinition
-from jobserver.execution.handles import Handles, ThreadHandles
+from jobserver.execution.handles import Lifeline, ThreadHandles
 from jobserver.execution.outcome import Outcome, completed, failed, interrupted
-from jobserver.execution.run_log import RunIdentity, current_run
+from jobserver.execution.run_log import current_run
 
 
-async def run_in_thread(definition: JobDefinition, handles: Handles) -> Outcome:
+async def run_in_thread(definition: JobDefinition, run: Lifeline) -> Outcome:
     """Call `run` and return how it ended; never raises.
 
     Cancelling the task that awaits this tells the job (`context.cancelled`, and JobCancelled from its next `progress`
@@ -21,22 +21,22 @@ async def run_in_thread(definition: JobDefinition, handles: Handles) -> Outcome:
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Outcome] = loop.create_future()
-    current_run.set(RunIdentity(handles.context.name, handles.context.run_id))
+    current_run.set(run)
     context = contextvars.copy_context()
-    in_thread = ThreadHandles(handles, loop)
+    handles = ThreadHandles(run, loop)
 
     def work() -> None:
-        outcome = context.run(_call, definition, in_thread)
+        outcome = context.run(_call, definition, handles)
         try:
             loop.call_soon_threadsafe(_tell, ended, outcome)
         except RuntimeError:  # the loop is closed: the server gave this thread up and is gone
             return
 
-    threading.Thread(target=work, name=f"run {handles.context.run_id}", daemon=True).start()
+    threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
-        handles.context.cancelled.set()
+        run.cancelled.set()
         return await _last_word(ended)
 
 

@@ -100,13 +100,13 @@ class JobManager:
         _log.warning("job removed", name=name, note="its configuration is kept")
 
     async def _apply_documents(self) -> None:
-        documents = {document.get("jobName"): document for document in await self._configs.read_all()
-                     if isinstance(document.get("jobName"), str)}
+        documents: dict[Any, Config] = {
+            name: document
+            for document in await self._configs.read_all()
+            if isinstance(name := document.get("jobName"), str)
+        }
         for name, managed in list(self._jobs.items()):
-            document = documents.get(name)
-            if document is None:
-                document = await self._recreate(managed)
-            await self._apply(managed, document)
+            await self._apply(managed, documents.get(name) or await self._recreate(managed))
 
     async def _recreate(self, managed: Managed) -> Config:
         """Somebody deleted the document: the job goes on with its defaults, in a new one."""
@@ -135,7 +135,7 @@ class JobManager:
         await self._run_now(managed, document, overrides)
 
     async def _values_in_force(self, managed: Managed, overrides: Overrides) -> dict[str, Any]:
-        """What is valid in the document; for a field that is not, its last good value, which also other servers know."""
+        """What is valid in the document; for a field that is not, its last good value, the same on every server."""
         values = {name: value for name, value in overrides.values.items() if name != "runNow"}
         for error in overrides.errors:
             name = error.field.split(".")[0]
@@ -185,9 +185,7 @@ class JobManager:
         present = {(problem.path, problem.message) for problem in problems}
         for problem in problems:
             if (problem.path, problem.message) not in self._problems:
-                _log.error(
-                    "job file broken", path=problem.path, error=problem.message, traceback=problem.traceback
-                )
+                _log.error("job file broken", path=problem.path, error=problem.message, traceback=problem.traceback)
         self._problems = present
 
 

@@ -1,4 +1,4 @@
-"""`jobConfigs` and `jobConfigHistory`: read, created, marked; what people write there is never overwritten by chance."""
+"""`jobConfigs` and `jobConfigHistory`: read, created, marked; what people write is never overwritten by chance."""
 
 from __future__ import annotations
 
@@ -103,9 +103,7 @@ class ConfigStore:
     async def take_run_now(self, id_: Any) -> Any | None:
         """Turn `runNow: true` into one request that only one server wins; returns its id, None for the others."""
         request = ObjectId()
-        taken = await self._update(
-            {"_id": id_, "runNow": True}, {"$set": {"runNow": False, "runNowRequest": request}}
-        )
+        taken = await self._update({"_id": id_, "runNow": True}, {"$set": {"runNow": False, "runNowRequest": request}})
         return request if taken else None
 
     async def finish_run_now(self, id_: Any, request: Any) -> None:

@@ -35,7 +35,10 @@ class Lane:
 
 @dataclass(slots=True, kw_only=True)
 class ClaimedJob:
-    """A job document that this server holds: every later write carries `token`."""
+    """A job document that this server holds: every later write carries `token`.
+
+    `run_id` names one claim of one document. It is the id of the run's history entry: writing that twice is harmless.
+    """
 
     id: Any
     name: str
@@ -46,11 +49,7 @@ class ClaimedJob:
     scheduled_at: datetime
     recurring: bool
     document: Mapping[str, Any]
-
-    @property
-    def run_id(self) -> str:
-        """One claim of one document; the id of its history entry, so writing it twice is harmless."""
-        return f"{self.id}:{self.fence}"
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,9 +55,7 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             [("lockedAt", ASCENDING)], name="locked_at", partialFilterExpression={"lockedAt": {"$exists": True}}
         ),
         # one holder per recurring job
-        IndexModel(
-            [("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}
-        ),
+        IndexModel([("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}),
         # enqueue: one active document per unique key
         IndexModel(
             [("name", ASCENDING), ("uniqueKey", ASCENDING)],
@@ -86,9 +84,7 @@ def run_indexes(retention: timedelta) -> list[IndexModel]:
     """Run history: the newest runs of a job, and the end of its retention."""
     return [
         IndexModel([("name", ASCENDING), ("startedAt", DESCENDING)], name="newest_per_job"),
-        IndexModel(
-            [("finishedAt", ASCENDING)], name="retention", expireAfterSeconds=int(retention.total_seconds())
-        ),
+        IndexModel([("finishedAt", ASCENDING)], name="retention", expireAfterSeconds=int(retention.total_seconds())),
     ]
 
 

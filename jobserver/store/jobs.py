@@ -91,9 +91,7 @@ class JobStore:
 
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""
-        outcome = await self._jobs.update_many(
-            {"lockedBy": owner, "lockToken": {"$gt": ""}}, transitions.release()
-        )
+        outcome = await self._jobs.update_many({"lockedBy": owner, "lockToken": {"$gt": ""}}, transitions.release())
         return outcome.modified_count
 
     async def arm(
@@ -146,9 +144,7 @@ class JobStore:
         waiting = transitions.due(name) | {"priority": None, "status": None}
         return (await self._jobs.update_many(waiting, transitions.adopt(priority))).modified_count
 
-    async def _claim_group(
-        self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str
-    ) -> list[ClaimedJob]:
+    async def _claim_group(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
         ids = await self._due_ids(lanes, limit)
         if not ids:
             return []
@@ -159,9 +155,7 @@ class JobStore:
         except (PyMongoError, DatabaseError) as error:
             raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
 
-    async def _claim_limited(
-        self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str
-    ) -> list[ClaimedJob]:
+    async def _claim_limited(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
         """One by one, each into a numbered slot that a unique index keeps single: no counter that could drift."""
         (lane,) = lanes
         ids = await self._due_ids([lane], min(limit, lane.limit))
@@ -224,9 +218,7 @@ class JobStore:
         return statements
 
     def _ending(self, settlement: Settlement) -> list[Document]:
-        return transitions.settle(
-            settlement, retention=self._retention, failed_retention=self._failed_retention
-        )
+        return transitions.settle(settlement, retention=self._retention, failed_retention=self._failed_retention)
 
     async def _lost(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Those that did not go through, now or in an earlier try whose answer was lost."""
@@ -244,15 +236,7 @@ def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: 
 
     One lane per job keeps a job with a long backlog from filling the batch of the others.
     """
-    first, *others = [
-        [
-            {"$match": transitions.due(lane.name)},
-            {"$sort": sort},
-            {"$limit": min(lane.limit, limit)},
-            {"$project": dict.fromkeys(sort, 1)},
-        ]
-        for lane in lanes
-    ]
+    first, *others = (_lane_pipeline(lane, limit, sort) for lane in lanes)
     if not others:
         return first
     return [
@@ -260,6 +244,15 @@ def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: 
         *({"$unionWith": {"coll": collection, "pipeline": lane}} for lane in others),
         {"$sort": sort},
         {"$limit": limit},
+    ]
+
+
+def _lane_pipeline(lane: Lane, limit: int, sort: Document) -> list[Document]:
+    return [
+        {"$match": transitions.due(lane.name)},
+        {"$sort": sort},
+        {"$limit": min(lane.limit, limit)},
+        {"$project": dict.fromkeys(sort, 1)},
     ]
 
 
@@ -274,16 +267,18 @@ def is_plain(settlement: Settlement) -> bool:
 
 def as_claimed(document: Document) -> ClaimedJob:
     """Read a document that a claim has just locked; what the claim wrote is sound, the rest may be anything."""
+    id_, fence = document["_id"], int(document["fence"])
     return ClaimedJob(
-        id=document["_id"],
+        id=id_,
         name=document["name"],
         token=document["lockToken"],
-        fence=int(document["fence"]),
+        fence=fence,
         attempt=int(document["attempt"]),
         started_at=document["lastRunAt"],
         scheduled_at=_moment(document["scheduledFor"]),
         recurring=document.get("type") == "single",
         document=document,
+        run_id=f"{id_}:{fence}",
     )
 
 

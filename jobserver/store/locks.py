@@ -82,7 +82,7 @@ class LockStore:
 
     def _alive(self) -> set[Any]:
         lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(GRACE)]}, NOW]}}
-        return set(self._servers.distinct("_id", lease_holds))
+        return {server["_id"] for server in self._servers.find(lease_holds, {"_id": 1})}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         held = list(self._jobs.find({**HELD, **which}))

@@ -1,9 +1,9 @@
-"""Inserts what clients ask for: the same steps once with `await` and once without."""
+"""Inserts what clients ask for: one sequence of steps, carried out with `await` or without."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -12,7 +12,7 @@ from bson.errors import InvalidDocument
 from pymongo import IndexModel, ReturnDocument
 from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
 
-from jobserver.errors import DatabaseError, DataError, JobServerError
+from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
 from jobserver.store.clock import ServerClock
 from jobserver.store.collections import CollectionNames
@@ -67,98 +67,84 @@ class AsyncQueue:
     """On a PyMongo AsyncDatabase."""
 
     def __init__(self, database: AsyncDb, names: CollectionNames) -> None:
-        self._database = deciding(database)
-        self._jobs, self._configs = self._database[names.jobs], self._database[names.configs]
-        self._desk = _Desk()
+        self._database, self._names, self._desk = deciding(database), names, _Desk()
 
     async def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
-        """Insert in the order given; returns the ids."""
+        """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
+        steps = _add(self._database, self._names, self._desk, requests, session)
         try:
-            await self._prepare(requests)
-            return await self._insert(self._desk.documents(requests), session)
-        except JobServerError:
-            raise
+            command = next(steps)
+            while True:
+                try:
+                    answer = await command
+                except PyMongoError as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send(answer)
+        except StopIteration as end:
+            return list(end.value)
         except (PyMongoError, InvalidDocument) as error:
             raise _translated(error, session) from error
-
-    async def _prepare(self, requests: Sequence[Request]) -> None:
-        if self._desk.clock.is_older_than(CLOCK_AGE):
-            self._desk.clock.hear(_local_time(await self._database.command("hello")))
-        names = self._desk.unknown_priorities(requests)
-        if names:
-            self._desk.learn_priorities(names, await self._configs.find(*_priorities_of(names)).to_list())
-        if self._desk.needs_unique_index(requests):
-            await self._jobs.create_indexes([unique_key_index()])
-            self._desk.unique_index_there = True
-
-    async def _insert(self, documents: list[Document], session: Any) -> list[Any]:
-        ids: list[Any] = []
-        for unique, group in _grouped(documents):
-            if unique:
-                ids += [await self._insert_unique(document, session) for document in group]
-            elif len(group) == 1:
-                ids.append((await self._jobs.insert_one(group[0], session=session)).inserted_id)
-            else:
-                ids += (await self._jobs.insert_many(group, ordered=False, session=session)).inserted_ids
-        return ids
-
-    async def _insert_unique(self, document: Document, session: Any) -> Any:
-        for last_race in _races():
-            try:
-                found = await self._jobs.find_one_and_update(*_upsert(document), session=session, **_UPSERT)
-                return found["_id"]
-            except DuplicateKeyError:  # two asked in the same moment: one has inserted, look again
-                if session is not None or last_race:
-                    raise
 
 
 class SyncQueue:
     """On a PyMongo Database."""
 
     def __init__(self, database: SyncDb, names: CollectionNames) -> None:
-        self._database = deciding_sync(database)
-        self._jobs, self._configs = self._database[names.jobs], self._database[names.configs]
-        self._desk = _Desk()
+        self._database, self._names, self._desk = deciding_sync(database), names, _Desk()
 
     def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
-        """Insert in the order given; returns the ids."""
+        """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
+        steps = _add(self._database, self._names, self._desk, requests, session)
         try:
-            self._prepare(requests)
-            return self._insert(self._desk.documents(requests), session)
-        except JobServerError:
-            raise
+            answer = next(steps)
+            while True:
+                answer = steps.send(answer)
+        except StopIteration as end:
+            return list(end.value)
         except (PyMongoError, InvalidDocument) as error:
             raise _translated(error, session) from error
 
-    def _prepare(self, requests: Sequence[Request]) -> None:
-        if self._desk.clock.is_older_than(CLOCK_AGE):
-            self._desk.clock.hear(_local_time(self._database.command("hello")))
-        names = self._desk.unknown_priorities(requests)
-        if names:
-            self._desk.learn_priorities(names, list(self._configs.find(*_priorities_of(names))))
-        if self._desk.needs_unique_index(requests):
-            self._jobs.create_indexes([unique_key_index()])
-            self._desk.unique_index_there = True
 
-    def _insert(self, documents: list[Document], session: Any) -> list[Any]:
-        ids: list[Any] = []
-        for unique, group in _grouped(documents):
-            if unique:
-                ids += [self._insert_unique(document, session) for document in group]
-            elif len(group) == 1:
-                ids.append(self._jobs.insert_one(group[0], session=session).inserted_id)
-            else:
-                ids += self._jobs.insert_many(group, ordered=False, session=session).inserted_ids
-        return ids
+Steps = Generator[Any, Any, Any]
+"""Commands for a database that may be async: each is yielded, and its answer sent back."""
 
-    def _insert_unique(self, document: Document, session: Any) -> Any:
-        for last_race in _races():
-            try:
-                found = self._jobs.find_one_and_update(*_upsert(document), session=session, **_UPSERT)
-                return found["_id"]
-            except DuplicateKeyError:  # two asked in the same moment: one has inserted, look again
-                if session is not None or last_race:
-                    raise
+
+def _add(database: Any, names: CollectionNames, desk: _Desk, requests: Sequence[Request], session: Any) -> Steps:
+    jobs, configs = database[names.jobs], database[names.configs]
+    if desk.clock.is_older_than(CLOCK_AGE):
+        desk.clock.hear(_local_time((yield database.command("hello"))))
+    if unknown := desk.unknown_priorities(requests):
+        desk.learn_priorities(unknown, (yield configs.find(*_priorities_of(unknown)).to_list()))
+    if desk.needs_unique_index(requests):
+        yield jobs.create_indexes([unique_key_index()])
+        desk.unique_index_there = True
+    ids: list[Any] = []
+    for unique, group in _grouped(desk.documents(requests)):
+        if unique:
+            for document in group:
+                ids.append((yield from _insert_unique(jobs, document, session)))
+        elif len(group) == 1:
+            ids.append((yield jobs.insert_one(group[0], session=session)).inserted_id)
+        else:
+            ids += (yield jobs.insert_many(group, ordered=False, session=session)).inserted_ids
+    return ids
+
+
+def _insert_unique(jobs: Any, document: Document, session: Any) -> Steps:
+    """The id of the active document with this key: the one that is there, or this one."""
+    which = {"name": document["name"], "uniqueKey": document["uniqueKey"]}
+    insert = {"$setOnInsert": {key: value for key, value in document.items() if key not in which}}
+    races_left = 0 if session is not None else RACES  # a duplicate key has ended the caller's transaction already
+    while True:
+        try:
+            found = yield jobs.find_one_and_update(which, insert, session=session, **_UPSERT)
+        except DuplicateKeyError:  # two asked in the same moment and one has inserted: look again
+            if not races_left:
+                raise
+            races_left -= 1
+        else:
+            return found["_id"]
 
 
 _UPSERT: dict[str, Any] = {
@@ -176,16 +162,6 @@ def unique_key_index() -> IndexModel:
 def _grouped(documents: list[Document]) -> Iterator[tuple[bool, list[Document]]]:
     for unique, group in groupby(documents, key=lambda document: "uniqueKey" in document):
         yield unique, list(group)
-
-
-def _upsert(document: Document) -> tuple[Document, Document]:
-    which = {"name": document["name"], "uniqueKey": document["uniqueKey"]}
-    return which, {"$setOnInsert": {key: value for key, value in document.items() if key not in which}}
-
-
-def _races() -> Iterator[bool]:
-    for race in range(RACES):
-        yield race == RACES - 1
 
 
 def _priorities_of(names: Sequence[str]) -> tuple[Document, Document]:

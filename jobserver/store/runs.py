@@ -68,9 +68,7 @@ def run_document(record: RunRecord) -> Document:
 
 def crash_record(job: ClaimedJob, *, server: str, reason: str, duration: timedelta) -> RunRecord:
     """The entry of a run whose own server can no longer write it."""
-    return RunRecord(
-        job=job, status=Status.FAILED, server=server, duration=duration, error=ErrorRecord(message=reason)
-    )
+    return RunRecord(job=job, status=Status.FAILED, server=server, duration=duration, error=ErrorRecord(message=reason))
 
 
 def _only_duplicates(error: BulkWriteError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
@@ -44,7 +44,8 @@ class ServerStore:
             "version": identity.version,
             **({"supervisor": identity.supervisor} if identity.supervisor else {}),
         }
-        return self._write(identity.id, {**literals(fixed), "startedAt": NOW, **literals(facts)}, upsert=True)
+        changes = {**literals(fixed), "startedAt": NOW, **literals(facts)}
+        return cast(datetime, self._write(identity.id, changes, upsert=True))
 
     def renew(self, id_: str, facts: Mapping[str, Any]) -> datetime | None:
         """Prolong the lease from now and refresh what it says; None when the lease was taken away."""
@@ -57,7 +58,7 @@ class ServerStore:
         except PyMongoError as error:
             raise DatabaseError(f"server {id_} could not sign off: {error}") from error
 
-    def _write(self, id_: str, changes: Document, *, upsert: bool) -> Any:
+    def _write(self, id_: str, changes: Document, *, upsert: bool) -> datetime | None:
         change = {**changes, "heartbeatAt": NOW, "leaseUntil": from_now(self._lease)}
         try:
             found = self._servers.find_one_and_update(
@@ -65,7 +66,7 @@ class ServerStore:
             )
         except PyMongoError as error:
             raise DatabaseError(f"the lease of {id_} could not be renewed: {error}") from error
-        return found["heartbeatAt"] if found else None
+        return cast(datetime, found["heartbeatAt"]) if found else None
 
 
 def literals(facts: Mapping[str, Any]) -> Document:

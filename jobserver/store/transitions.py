@@ -158,9 +158,7 @@ def reap(reason: str) -> Pipeline:
                 "lastCrashAt": NOW,
                 "lastCrashReason": literal(reason),
                 "crashedToken": "$lockToken",
-                "status": _either(
-                    poison, TRANSITIONS[Transition.BURY].target, TRANSITIONS[Transition.REAP].target
-                ),
+                "status": _either(poison, TRANSITIONS[Transition.BURY].target, TRANSITIONS[Transition.REAP].target),
                 "poison": _either(poison, True, REMOVE),
                 "failedAt": _either(poison, NOW, keep("failedAt")),
                 "failCount": _either(poison, plus("failCount", 1), keep("failCount")),
@@ -238,7 +236,7 @@ def arm(
     held: Expression = keep("heldRunAt")
     if enabled:
         on_wake = moment if recurs else held
-        unlocked_next = {
+        unlocked_next: Expression = {
             "$switch": {
                 "branches": [{"case": changed, "then": moment}, {"case": woken, "then": on_wake}],
                 "default": keep("nextRunAt"),

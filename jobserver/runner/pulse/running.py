@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 
 from jobserver.errors import LockLost
-from jobserver.execution import Handles, Outcome, run_in_thread, run_inline
+from jobserver.execution import Outcome, run_in_thread, run_inline
 from jobserver.execution.outcome import interrupted
-from jobserver.job import JobContext
+from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
 from jobserver.runner.pulse.lease import Lease
@@ -36,27 +36,57 @@ class Stop(StrEnum):
 class Run:
     """One claimed document on its way; also the job's lifeline to its lock."""
 
-    __slots__ = ("_alive_at", "_monotonic", "_store", "began_at", "context", "job", "known", "stop", "stop_reason", "task")
+    __slots__ = (
+        *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
+        *("began_at", "cancelled", "job", "known", "name", "run_id", "server", "stop", "stop_reason", "task"),
+    )
 
     def __init__(
-        self, job: ClaimedJob, known: KnownJob, *, store: JobStore, server: str, monotonic: Callable[[], float]
+        self,
+        job: ClaimedJob,
+        known: KnownJob,
+        *,
+        store: JobStore,
+        databases: Databases,
+        server: str,
+        monotonic: Callable[[], float],
     ) -> None:
-        self.job, self.known = job, known
-        self._store, self._monotonic = store, monotonic
+        self.job, self.known, self.server = job, known, server
+        self.name, self.run_id = job.name, job.run_id
+        self._store, self._databases, self._monotonic = store, databases, monotonic
         self.began_at = self._alive_at = monotonic()
+        self.cancelled = CancelFlag()
         self.stop: Stop | None = None
         self.stop_reason = ""
         self.task: asyncio.Task[None] | None = None
-        self.context = JobContext(
-            name=job.name,
-            job_id=job.id,
-            run_id=job.run_id,
-            attempt=job.attempt,
-            fence=job.fence,
-            idempotency_key=idempotency_key(job),
-            scheduled_at=job.scheduled_at,
-            server=server,
-        )
+        self._context: JobContext | None = None
+
+    @property
+    def data(self) -> Any:
+        """What was enqueued with the document."""
+        return self.job.document.get("data", {})
+
+    @property
+    def context(self) -> JobContext:
+        """What the job may know of this run."""
+        if self._context is None:
+            job = self.job
+            self._context = JobContext(
+                name=job.name,
+                job_id=job.id,
+                run_id=job.run_id,
+                attempt=job.attempt,
+                fence=job.fence,
+                idempotency_key=idempotency_key(job),
+                scheduled_at=job.scheduled_at,
+                server=self.server,
+                cancelled=self.cancelled,
+            )
+        return self._context
+
+    def database(self) -> Any:
+        """The handle that this job's `run` works with."""
+        return self._databases.lend(self.known.definition)
 
     async def touch(self) -> None:
         """Extend the lock. Raises LockLost."""
@@ -70,7 +100,7 @@ class Run:
         """Tell the job to stop; the first reason stays."""
         if self.stop is None:
             self.stop, self.stop_reason = stop, reason
-        self.context.cancelled.set()
+        self.cancelled.set()
         if self.task is not None:
             self.task.cancel(reason)
 
@@ -90,7 +120,7 @@ class Run:
                 self._alive_at = sent_at
                 return
             self.stop, self.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
-        self.context.cancelled.set()
+        self.cancelled.set()
         raise LockLost(self.job.name, self.job.id, self.stop_reason)
 
 
@@ -128,7 +158,7 @@ class Runs:
         if known is None or owner != self._lease.owner or not self._lease.holds():
             self._give_back(job, known)
             return
-        run = Run(job, known, store=self._store, server=owner, monotonic=self._monotonic)
+        run = self._run(job, known, owner)
         self._runs[job.run_id] = run
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
 
@@ -141,26 +171,22 @@ class Runs:
 
     async def _call(self, run: Run) -> Outcome:
         definition = run.known.definition
-        handles = Handles(
-            context=run.context,
-            data=run.job.document.get("data", {}),
-            lifeline=run,
-            database=lambda: self._databases.lend(definition),
-        )
+        call = run_inline if definition.is_async else run_in_thread
         try:
-            if definition.is_async:
-                return await run_inline(definition, handles)
-            return await run_in_thread(definition, handles)
+            return await call(definition, run)
         except asyncio.CancelledError as error:  # before the first step, or a second time
             return interrupted(error)
 
     def _give_back(self, job: ClaimedJob, known: KnownJob | None) -> None:
         if known is None:
             _log.warning("job given back", name=job.name, reason="its file was removed while it was claimed")
-        run = Run(job, known or _NOBODY, store=self._store, server=self._lease.owner, monotonic=self._monotonic)
+        run = self._run(job, known or _NOBODY, self._lease.owner)
         run.stop, run.stop_reason = Stop.SHUTDOWN, "not begun"
         self._capacity.ended(job.name)
         self._settle(run, interrupted())
+
+    def _run(self, job: ClaimedJob, known: KnownJob, server: str) -> Run:
+        return Run(job, known, store=self._store, databases=self._databases, server=server, monotonic=self._monotonic)
 
 
 def idempotency_key(job: ClaimedJob) -> str:

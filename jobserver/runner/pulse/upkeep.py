@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
@@ -44,6 +45,12 @@ class Upkeep:
                     "occurrence not started",
                     name=run.job.name,
                     due=missed.isoformat(),
-                    reason="the run before it was still under way",
+                    reason=_why_missed(run, missed),
                     next=settlement.next_run_at.isoformat(),
                 )
+
+
+def _why_missed(run: Run, missed: datetime) -> str:
+    if missed >= run.job.started_at:
+        return "the run before it was still under way"
+    return "the run before it was started late"

@@ -69,7 +69,9 @@ def anchor(job: ClaimedJob) -> datetime:
     return moment if isinstance(moment, datetime) else job.scheduled_at
 
 
-def retry_delay(job: ClaimedJob, error: BaseException | None, policy: Retry, random: Callable[[], float]) -> timedelta | None:
+def retry_delay(
+    job: ClaimedJob, error: BaseException | None, policy: Retry, random: Callable[[], float]
+) -> timedelta | None:
     """The wait before the next attempt; None when there is none."""
     if isinstance(error, FatalError | DataError):
         return None
@@ -101,9 +103,7 @@ def _failed(
         return Settlement(
             job=run.job, transition=Transition.FAIL, duration=run.elapsed(), error=error, next_run_at=upcoming
         )
-    return Settlement(
-        job=run.job, transition=Transition.RETRY, duration=run.elapsed(), error=error, retry_in=delay
-    )
+    return Settlement(job=run.job, transition=Transition.RETRY, duration=run.elapsed(), error=error, retry_in=delay)
 
 
 def _storable(outcome: Outcome) -> Outcome:
