@@ -48,12 +48,8 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             name=due_index_name(sort),
             partialFilterExpression={"nextRunAt": {"$gt": EPOCH}},
         ),
-        # reaping: who holds locks; only running documents are in it
-        IndexModel([("lockedBy", ASCENDING)], name="locks", partialFilterExpression={"lockToken": {"$gt": ""}}),
-        # the queries that people ask about locks, and locks that a Pulse worker left behind
-        IndexModel(
-            [("lockedAt", ASCENDING)], name="locked_at", partialFilterExpression={"lockedAt": {"$exists": True}}
-        ),
+        # reaping, and the queries that people ask about locks: only running documents are in it
+        IndexModel([("lockedAt", ASCENDING)], name="locks", partialFilterExpression={"lockedAt": {"$exists": True}}),
         # one holder per recurring job
         IndexModel([("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}),
         # enqueue: one active document per unique key

@@ -91,7 +91,9 @@ class JobStore:
 
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""
-        outcome = await self._jobs.update_many({"lockedBy": owner, "lockToken": {"$gt": ""}}, transitions.release())
+        outcome = await self._jobs.update_many(
+            {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}, transitions.release()
+        )
         return outcome.modified_count
 
     async def arm(

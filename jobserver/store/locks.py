@@ -21,7 +21,7 @@ from jobserver.store.jobs import as_claimed
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
-HELD = {"lockToken": {"$gt": ""}}
+HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 
 
 class LockStore:
@@ -61,6 +61,22 @@ class LockStore:
             )
         except PyMongoError as error:
             raise DatabaseError(f"stuck runs could not be looked for: {error}") from error
+
+    def restore_stripped(self, names: Sequence[str]) -> int:
+        """Put back `lockedAt` where it is missing: a Pulse worker that starts removes it from every running document.
+
+        The token keeps such a document from being claimed twice, but reaping looks where `lockedAt` is.
+        """
+        stripped = {
+            "name": {"$in": list(names)},
+            "lockToken": {"$gt": ""},
+            "lockedAt": None,
+            "nextRunAt": {"$gt": EPOCH},
+        }
+        try:
+            return self._jobs.update_many(stripped, [{"$set": {"lockedAt": NOW}}]).modified_count
+        except PyMongoError as error:
+            raise DatabaseError(f"stripped locks could not be looked for: {error}") from error
 
     def release_foreign(self, lifetimes: Mapping[str, timedelta]) -> int:
         """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime."""

@@ -110,7 +110,7 @@ class Reader:
         """How many job documents wait, run, gave up or hang."""
         with asking("counts"):
             waiting = {**ANY_NAME, **UNLOCKED, "nextRunAt": {"$gt": EPOCH}}
-            alive = self._servers.distinct("_id", {"$expr": _LEASE_HOLDS})
+            alive = [server["_id"] for server in self._servers.find({"$expr": _LEASE_HOLDS}, {"_id": 1})]
             stale = {**HELD, "$or": [{"lockedBy": {"$nin": alive}}, {"$expr": {"$lt": ["$lockUntil", NOW]}}]}
             return Counts(
                 queued=self._jobs.count_documents({**waiting, "$expr": {"$lte": ["$nextRunAt", NOW]}}),

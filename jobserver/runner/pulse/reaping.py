@@ -51,6 +51,7 @@ class Reaper:
         if self._monotonic() >= self._foreign_at:
             self._foreign_at = self._monotonic() + FOREIGN_EVERY
             lifetimes = self._lock_lifetimes()
+            self._store.restore_stripped(list(lifetimes))
             if self._store.release_foreign(lifetimes):
                 freed.update(lifetimes)
         if freed:
