@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobserver.console.words import plain
+from jobserver.words import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,7 +3,6 @@
     records     every log record, ours and plain `logging`, on its way to one writer thread
     json_lines  one JSON object per record
     terminal    one line per record, in colour; the wording of every event
-    words       moments, lengths and values in a few words
 
 Writing happens on a thread of its own behind a bounded queue: a terminal that is held, or a pipe that nobody reads,
 stops neither the event loop nor the heartbeat. What does not fit is counted, and the count is told.
@@ -31,6 +30,11 @@ class Console:
     writer: RecordWriter
     terminal: Terminal | None
 
+    def say(self, *lines: str) -> None:
+        """Tell a person, if one is there."""
+        if self.terminal is not None:
+            self.writer.say(partial("\n".join, lines))
+
     def ready(self, *lines: str) -> None:
         """The server has started: show these lines, then what happened meanwhile and from now on."""
         if self.terminal is not None:
@@ -43,7 +47,8 @@ def console(*, as_json: bool, verbose: bool = False, worker: int | None = None) 
     terminal = None
     if not as_json and sys.stdout.isatty():
         terminal = Terminal(palette=Palette.of(sys.stdout), verbose=verbose, worker=worker)
-    writer = RecordWriter(sys.stdout, line_of=terminal.lines_of if terminal else json_line)
+    facts = {} if worker is None else {"worker": worker}
+    writer = RecordWriter(sys.stdout, line_of=terminal.lines_of if terminal else partial(json_line, facts=facts))
     with recording(writer, verbose=verbose):
         try:
             yield Console(writer=writer, terminal=terminal)

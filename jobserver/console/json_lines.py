@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jobserver.console.words import plain
+from jobserver.words import plain
 
 _FIRST = ("timestamp", "level", "event")
 
 
-def json_line(record: Mapping[str, Any]) -> str:
-    """The record on one line: moment, level and event first."""
-    ordered = {key: record[key] for key in _FIRST if key in record} | dict(record)
+def json_line(record: Mapping[str, Any], *, facts: Mapping[str, Any]) -> str:
+    """The record on one line: moment, level and event first, then the facts that every line carries."""
+    ordered = {key: record[key] for key in _FIRST if key in record} | dict(facts) | dict(record)
     try:
         return json.dumps(plain(ordered), ensure_ascii=False, allow_nan=False)
     except Exception as error:  # a field's own str() may do anything

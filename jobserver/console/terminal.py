@@ -6,12 +6,13 @@ An event without a wording of its own is shown as it is, with its fields.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-from jobserver.console.words import one_line, plain, took, value
+from jobserver.words import one_line, plain, took, value
 
 Record = Mapping[str, Any]
 
@@ -22,6 +23,7 @@ SAID_BY_THE_FIRST = frozenset(
     | {"config recreated", "server started"}
 )
 SAID_BY_THE_SUPERVISOR = frozenset({"server stopping", "server stopped"})
+AWAY_EVERY = 30.0  # seconds
 _ENVELOPE = frozenset({"timestamp", "level", "event", "logger", "exception", "traceback", "stack", "job", "run"})
 
 
@@ -59,6 +61,7 @@ class Terminal:
     def __init__(self, *, palette: Palette, verbose: bool = False, worker: int | None = None) -> None:
         self._palette, self._verbose, self._worker = palette, verbose, worker
         self._held: list[str] | None = []  # until the header stands, what is not urgent waits
+        self._away_said_at: float | None = None
 
     def opened(self, lines: Iterable[str]) -> str:
         """The header, and after it what has waited for it."""
@@ -74,11 +77,21 @@ class Terminal:
             return None
         if self._held is not None and event in QUIET_UNTIL_READY:
             return None
+        if event == "mongodb away" and self._said_lately():
+            return None
         text = self._rendered(record, event)
         if self._held is not None and record.get("level") in ("info", "debug"):
             self._held.append(text)
             return None
         return text
+
+    def _said_lately(self) -> bool:
+        """Every chore notices that MongoDB is away, again and again; a person wants to hear it now and then."""
+        now = time.monotonic()
+        if self._away_said_at is not None and now - self._away_said_at < AWAY_EVERY:
+            return True
+        self._away_said_at = now
+        return False
 
     def _rendered(self, record: Record, event: str) -> str:
         known = WORDING.get(event) if str(record.get("logger")) == SERVER else None
@@ -134,9 +147,16 @@ def _job_file_broken(record: Record) -> tuple[str, str, str]:
     return "✗", "red", str(record.get("error") or record.get("path"))
 
 
+def _not_started(record: Record) -> tuple[str, str, str]:
+    due = str(record.get("due"))[:19]
+    return "!", "yellow", f"{record.get('name')} did not start its run of {due}: {record.get('reason')}"
+
+
 def _config_applied(record: Record) -> tuple[str, str, str]:
-    changes = ", ".join(f"{key} {item}" for key, item in _fields(record) if key != "name")
-    return "~", "cyan", f"{record.get('name')} now has {changes}"
+    switched = {"True": ["is enabled"], "False": ["is disabled"]}.get(str(record.get("enabled")), [])
+    changes = [f"{key} {item}" for key, item in _fields(record) if key not in ("name", "enabled")]
+    words = [*switched, f"now has {', '.join(changes)}"] if changes else switched
+    return "~", "cyan", f"{record.get('name')} {', '.join(words)}"
 
 
 def _config_refused(record: Record) -> tuple[str, str, str]:
@@ -148,8 +168,14 @@ def _server_stopping(_record: Record) -> tuple[str, str, str]:
     return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
 
 
-def _server_stopped(_record: Record) -> tuple[str, str, str]:
-    return "·", "", "stopped, nothing is left locked"
+def _server_stopped(record: Record) -> tuple[str, str, str]:
+    match record.get("exit_code"):
+        case 0:
+            return "·", "", "stopped, nothing is left locked"
+        case 130:
+            return "!", "yellow", "stopped early: what was cut off is queued again"
+        case code:
+            return "✗", "red", f"stopped with exit code {code}"
 
 
 def _mongodb_away(record: Record) -> tuple[str, str, str]:
@@ -163,7 +189,8 @@ def _worker_ended(record: Record) -> tuple[str, str, str]:
 
 
 def _runs_given_back(record: Record) -> tuple[str, str, str]:
-    return "↻", "yellow", f"{record.get('runs')} runs of worker {record.get('worker')} start again elsewhere"
+    runs = "1 run" if record.get("runs") == 1 else f"{record.get('runs')} runs"
+    return "↻", "yellow", f"{runs} of worker {record.get('worker')} may start again elsewhere"
 
 
 def _mongodb_back(_record: Record) -> tuple[str, str, str]:
@@ -177,6 +204,7 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "job changed": _job_changed,
     "job removed": _job_removed,
     "job file broken": _job_file_broken,
+    "occurrence not started": _not_started,
     "config applied": _config_applied,
     "config refused": _config_refused,
     "server stopping": _server_stopping,

@@ -9,10 +9,10 @@ from typing import Any
 
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.options import Where
-from jobserver.console.words import when
 from jobserver.definition import JobDefinition, ScanProblem, ScanResult
 from jobserver.scanner import Scanner
 from jobserver.settings import Settings, load_settings
+from jobserver.words import when
 
 
 def check(where: Where) -> Answer:

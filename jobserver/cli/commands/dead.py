@@ -10,10 +10,10 @@ from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.commands.edit import editor
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
-from jobserver.console.words import one_line, value, when
 from jobserver.errors import ConfigError
 from jobserver.store.reader import id_of
 from jobserver.store.views import OccurrenceView
+from jobserver.words import one_line, value, when
 
 
 def dead(where: Where, name: str | None, *, limit: int) -> Answer:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from jobserver.cli.answer import Answer
 from jobserver.cli.options import Where
 from jobserver.cli.session import Session, session
-from jobserver.console.words import when
 from jobserver.errors import ConfigError
 from jobserver.schedule import Schedule
 from jobserver.store.edits import Editor
+from jobserver.words import when
 
 
 def enable(where: Where, name: str, *, enabled: bool) -> Answer:

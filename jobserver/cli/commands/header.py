@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from io import StringIO
 
 from rich.console import Console
+from rich.text import Text
 
 import jobserver
 from jobserver.cli.answer import Screen
 from jobserver.cli.commands.jobs import schedule_text
-from jobserver.console.words import when
 from jobserver.errors import DatabaseError
 from jobserver.settings import Settings, without_credentials
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import sync_client
 from jobserver.store.reader import Reader
+from jobserver.words import due
 
 
-def header(settings: Settings, uri: str) -> list[str]:
-    """Lines of text, in colour."""
+def title(settings: Settings, *, workers: int) -> list[str]:
+    """What is known before anything has begun."""
+    rows = [("jobserver", jobserver.__version__), ("project", str(settings.project.root))]
+    if workers > 1:
+        rows.append(("workers", str(workers)))
+    if settings.mongodb.uri is None:
+        rows.append(("MongoDB", f"its own, data in {settings.project.data_dir.name}/"))
+    return _lines(lambda console: _list_facts(console, rows))
+
+
+def overview(settings: Settings, uri: str) -> list[str]:
+    """What is known once everything runs."""
+    rows = [("MongoDB", without_credentials(uri)), ("database", settings.mongodb.database)]
+
+    def show(console: Console) -> None:
+        _list_facts(console, rows)
+        console.print()
+        _list_jobs(Screen(console), settings, uri)
+
+    return _lines(show)
+
+
+def _lines(show: Callable[[Console], None]) -> list[str]:
     text = StringIO()
-    console = Console(file=text, force_terminal=True)
-    kind = "" if settings.mongodb.uri else f" (its own, data in {settings.project.data_dir.name}/)"
-    rows = [
-        ("jobserver", jobserver.__version__),
-        ("project", str(settings.project.root)),
-        ("MongoDB", f"{without_credentials(uri)}{kind}"),
-        ("database", settings.mongodb.database),
-    ]
-    for name, value in rows:
-        console.print(f"[bold]{name:<10}[/] {value}", highlight=False, soft_wrap=True)
-    console.print()
-    _list_jobs(Screen(console), settings, uri)
+    show(Console(file=text, force_terminal=True))
     return text.getvalue().splitlines()
+
+
+def _list_facts(console: Console, rows: Sequence[tuple[str, str]]) -> None:
+    for name, value in rows:
+        console.print(Text.assemble((f"{name:<10}", "bold"), value), soft_wrap=True, highlight=False)
 
 
 def _list_jobs(screen: Screen, settings: Settings, uri: str) -> None:
@@ -46,7 +63,7 @@ def _list_jobs(screen: Screen, settings: Settings, uri: str) -> None:
         return
     if jobs:
         rows = [
-            (job.name, schedule_text(job.schedule), when(job.next_run_at, now) if job.enabled else "disabled")
+            (job.name, schedule_text(job.schedule), due(job.next_run_at, now) if job.enabled else "disabled")
             for job in jobs
         ]
         screen.table(("JOB", "SCHEDULE", "NEXT RUN"), rows)

@@ -9,8 +9,8 @@ from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.commands.run import require_known
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
-from jobserver.console.words import NOTHING, value, when
 from jobserver.store.views import Change, VersionView
+from jobserver.words import NOTHING, value, when
 
 
 def history(where: Where, name: str, *, limit: int) -> Answer:

@@ -9,10 +9,10 @@ from typing import Any
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
-from jobserver.console.words import NOTHING, relative, when
 from jobserver.errors import ScheduleError
 from jobserver.schedule import Schedule
 from jobserver.store.views import JobView
+from jobserver.words import NOTHING, due, relative, when
 
 
 def jobs(where: Where) -> Answer:
@@ -77,7 +77,7 @@ def _row(job: JobView, now: datetime) -> tuple[str, ...]:
         job.name,
         "yes" if job.enabled else "no",
         schedule_text(job.schedule),
-        when(job.next_run_at, now),
+        due(job.next_run_at, now),
         run.status if run else NOTHING,
         relative(ended, now) if ended else "",
         running,

@@ -11,10 +11,10 @@ from jobserver.cli.answer import Answer, Screen, screen
 from jobserver.cli.options import Where
 from jobserver.cli.session import Session, session
 from jobserver.client import SyncJobClient
-from jobserver.console.words import one_line, took, value
 from jobserver.errors import DataError, UnknownJob
 from jobserver.store.states import ENDED, Status
 from jobserver.store.views import OccurrenceView
+from jobserver.words import one_line, took, value
 
 INTERRUPTED = 130
 _FIRST_LOOK, _LATER_LOOKS = 0.05, 0.5  # seconds; a short run is seen to end at once, a long one costs little

@@ -9,10 +9,10 @@ from datetime import datetime
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
-from jobserver.console.words import NOTHING, one_line, took, value, when
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.store.states import ENDED, Status
 from jobserver.store.views import RunView
+from jobserver.words import NOTHING, one_line, took, value, when
 
 STATUSES = (Status.RUNNING, *ENDED, Status.SKIPPED)
 

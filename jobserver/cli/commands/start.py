@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from jobserver.cli.commands.header import header
+from jobserver.cli.commands.header import overview, title
 from jobserver.cli.options import Where
 from jobserver.cli.session import connected
 from jobserver.console import Console, console
@@ -49,6 +49,8 @@ def start(where: Where, options: StartOptions) -> int:
     with console(as_json=options.as_json, verbose=options.verbose, worker=worker) as out:
         try:
             settings = load_settings(where.config, flags=where.flags)
+            if worker is None and out.terminal is not None:
+                out.say(*title(settings, workers=options.workers))
             if options.workers > 1:
                 return _supervise(where, options, settings)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -72,7 +74,7 @@ async def _serve(settings: Settings, options: StartOptions, out: Console, worker
         if server.mongodb_uri is not None:
             lines: list[str] = []
             if out.terminal is not None and worker in (None, 1):
-                lines = await asyncio.to_thread(header, settings, server.mongodb_uri)
+                lines = await asyncio.to_thread(overview, settings, server.mongodb_uri)
             out.ready(*lines)
         await server.wait()
     finally:

@@ -12,9 +12,9 @@ import jobserver
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.options import Where
 from jobserver.cli.session import known_uri, session
-from jobserver.console.words import NOTHING, relative
 from jobserver.settings import load_settings, without_credentials
 from jobserver.store.views import Counts, ServerView
+from jobserver.words import NOTHING, relative
 
 
 def status(where: Where) -> Answer:

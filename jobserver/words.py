@@ -16,6 +16,13 @@ def when(moment: datetime | None, now: datetime) -> str:
     return NOTHING if moment is None else f"{relative(moment, now)} ({clock(moment, now)})"
 
 
+def due(moment: datetime | None, now: datetime) -> str:
+    """The same for what is to come: `due (14:05:07)` once the moment has passed."""
+    if moment is not None and moment <= now:
+        return f"due ({clock(moment, now)})"
+    return when(moment, now)
+
+
 def relative(moment: datetime, now: datetime) -> str:
     """`in 3 min`, `12 s ago`: the largest unit that fits."""
     seconds = round((moment - now).total_seconds())
