@@ -45,12 +45,8 @@ def _next_fixed_time(clock: WallClock, zone: Zone, moment: datetime) -> datetime
     last_year = wall.year + SEARCHED_YEARS
     if wall.fold:  # the second pass: every fixed time of the overlap had its turn in the first
         wall = zone.seam(wall).closes - SECOND
-    while (next_wall := clock.after(wall, last_year)) is not None:
-        fire = zone.first_moment(next_wall)
-        if fire > moment:
-            return fire
-        wall = next_wall
-    return None
+    next_wall = clock.after(wall, last_year)
+    return None if next_wall is None else zone.first_moment(next_wall)
 
 
 def _next_in_real_time(clock: WallClock, zone: Zone, moment: datetime) -> datetime | None:

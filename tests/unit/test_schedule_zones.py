@@ -98,6 +98,13 @@ def test_a_moment_in_either_pass_of_an_overlap_is_told_apart() -> None:
     assert half_hours.next_after(second) == datetime(2026, 11, 1, 7, tzinfo=UTC)
     assert fixed.next_after(first) == datetime(2026, 11, 1, 5, 45, tzinfo=UTC)
     assert fixed.next_after(second) == datetime(2026, 11, 2, 6, 45, tzinfo=UTC)
+    assert Schedule.parse("0 2 * * *", NEW_YORK).next_after(second) == datetime(2026, 11, 1, 7, tzinfo=UTC)
+
+
+def test_a_moment_between_two_seconds_of_an_overlap_is_placed_too() -> None:
+    just_begun = datetime(2026, 11, 1, 5, 0, 0, 200_000, tzinfo=UTC)
+    assert Schedule.parse("* * * * *", NEW_YORK).next_after(just_begun) == datetime(2026, 11, 1, 5, 1, tzinfo=UTC)
+    assert Schedule.parse("0 1 * * *", NEW_YORK).next_after(just_begun) == datetime(2026, 11, 2, 6, tzinfo=UTC)
 
 
 def test_a_day_that_a_zone_left_out_runs_at_the_start_of_the_next_one() -> None:
