@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ import pytest
 from pymongo import MongoClient, WriteConcern
 
 from jobserver.embedded import EmbeddedMongo, find_mongod, running_uri
-from jobserver.embedded.guard import MONGOD_LOCK, PORT, STATE
+from jobserver.embedded.guard import GUARD_LOCK, MONGOD_LOCK, PORT, START_LOCK, STATE, STOP_GRACE, open_lock
+from jobserver.embedded.launch import find_running
 from jobserver.embedded.locks import is_held
 from jobserver.embedded.state import read_state
+from jobserver.embedded.waiting import Deadline
 from jobserver.errors import EmbeddedMongoError
 
 pytestmark = pytest.mark.timeout(90)
@@ -111,6 +115,27 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Signals other than SIGKILL reach the process only afterwards."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if runs(pid):
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def held(directory: Path, name: str) -> Iterator[None]:
+    lock = open_lock(directory, name)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def guard_of(directory: Path) -> int:
@@ -216,14 +241,48 @@ def test_a_killed_mongod_is_replaced_by_the_next_start_with_its_data_at_the_same
         assert remembered(uri) == {"journalled"}
 
 
-def test_mongod_ends_with_a_killed_guard_and_the_next_start_brings_another(directory: Path, join: Join) -> None:
+def test_the_guard_ends_with_its_mongod_and_takes_the_state_file_along(directory: Path) -> None:
+    mongo = start(directory)
+    guard = guard_of(directory)
+    os.kill(mongo.pid, signal.SIGKILL)
+    eventually(lambda: not runs(guard))
+    assert not (directory / STATE).exists()
+    mongo.close()
+
+
+def test_mongod_ends_with_a_killed_guard_and_a_start_waits_for_that(directory: Path, join: Join) -> None:
     pid, uri = join().joined()
     remember(uri, "kept")
-    os.kill(guard_of(directory), signal.SIGKILL)
-    with start(directory) as mongo:
-        assert not runs(pid)
-        assert mongo.pid != pid
-        assert remembered(mongo.uri) == {"kept"}
+    with frozen(pid):
+        os.kill(guard_of(directory), signal.SIGKILL)
+        late = join()
+        eventually(lambda: is_held(directory, START_LOCK))
+    late_pid, late_uri = late.joined()
+    assert late_pid != pid
+    assert not runs(pid)
+    assert remembered(late_uri) == {"kept"}
+
+
+def test_a_mongod_without_a_guard_is_not_joined_though_it_answers(directory: Path, tmp_path: Path) -> None:
+    with start(directory):
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        shutil.copy(directory / STATE, elsewhere)
+        with held(elsewhere, MONGOD_LOCK):
+            with pytest.raises(EmbeddedMongoError, match="gave up waiting"):
+                find_running(Deadline.after(0.2, elsewhere))
+            with held(elsewhere, GUARD_LOCK):
+                assert find_running(Deadline.after(5, elsewhere)) == read_state(directory)
+
+
+def test_a_mongod_that_does_not_stop_is_no_longer_told_of_and_killed_in_the_end(directory: Path, join: Join) -> None:
+    user = join()
+    pid, _ = user.joined()
+    with frozen(pid):
+        user.kill()
+        eventually(lambda: not (directory / STATE).exists(), seconds=STOP_GRACE / 2)
+        assert runs(pid)
+        eventually(lambda: not runs(pid), seconds=STOP_GRACE + 10)
 
 
 def test_a_port_that_another_mongod_took_meanwhile_is_left_to_it_and_the_data_moves_along(
