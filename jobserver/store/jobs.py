@@ -141,11 +141,6 @@ class JobStore:
         except PyMongoError as error:
             raise DatabaseError(f"{document['name']} could not be queued: {error}") from error
 
-    async def adopt(self, name: str, *, priority: int) -> int:
-        """Complete the due documents of `name` that a hand has written without priority."""
-        waiting = transitions.due(name) | {"priority": None, "status": None}
-        return (await self._jobs.update_many(waiting, transitions.adopt(priority))).modified_count
-
     async def _claim_group(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
         ids = await self._due_ids(lanes, limit)
         if not ids:

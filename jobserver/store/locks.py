@@ -6,8 +6,7 @@ run that settles in the same moment wins or loses as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -16,7 +15,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.connection import Document, SyncJobs
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import EPOCH, NOW, milliseconds
+from jobserver.store.expressions import NOW, milliseconds
 from jobserver.store.jobs import as_claimed
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
@@ -62,32 +61,6 @@ class LockStore:
         except PyMongoError as error:
             raise DatabaseError(f"stuck runs could not be looked for: {error}") from error
 
-    def restore_stripped(self, names: Sequence[str]) -> int:
-        """Put back `lockedAt` where it is missing: a Pulse worker that starts removes it from every running document.
-
-        The token keeps such a document from being claimed twice, but reaping looks where `lockedAt` is.
-        """
-        stripped = {
-            "name": {"$in": list(names)},
-            "lockToken": {"$gt": ""},
-            "lockedAt": None,
-            "nextRunAt": {"$gt": EPOCH},
-        }
-        try:
-            return self._jobs.update_many(stripped, [{"$set": {"lockedAt": NOW}}]).modified_count
-        except PyMongoError as error:
-            raise DatabaseError(f"stripped locks could not be looked for: {error}") from error
-
-    def release_foreign(self, lifetimes: Mapping[str, timedelta]) -> int:
-        """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime."""
-        try:
-            groups: dict[timedelta, list[str]] = {}
-            for name, lifetime in lifetimes.items():
-                groups.setdefault(lifetime, []).append(name)
-            return sum(self._release_foreign(names, lifetime) for lifetime, names in groups.items())
-        except PyMongoError as error:
-            raise DatabaseError(f"foreign locks could not be looked for: {error}") from error
-
     def held_runs(self, owner: str) -> set[str]:
         """The run ids that this server holds by MongoDB's word."""
         try:
@@ -124,15 +97,6 @@ class LockStore:
         if records:
             record_runs(self._runs, records)
         return reaped
-
-    def _release_foreign(self, names: Sequence[str], lifetime: timedelta) -> int:
-        expired = {
-            "name": {"$in": list(names)},
-            "lockToken": None,
-            "lockedAt": {"$gt": EPOCH},
-            "$expr": {"$lt": [{"$add": ["$lockedAt", milliseconds(lifetime)]}, NOW]},
-        }
-        return self._jobs.update_many(expired, [{"$unset": "lockedAt"}]).modified_count
 
 
 def _is_sound(document: Document) -> bool:

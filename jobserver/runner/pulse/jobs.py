@@ -32,6 +32,10 @@ class KnownJobs:
         """The job in its present version, None for one that this server does not run."""
         return self._jobs.get(name)
 
+    def settings(self) -> dict[str, JobSettings]:
+        """The settings in force, by name; safe to ask from another thread."""
+        return {name: job.settings for name, job in self._jobs.copy().items()}
+
     def put(self, definition: JobDefinition, settings: JobSettings) -> None:
         """Add a job or replace its version."""
         self._jobs[definition.name] = KnownJob(definition, settings)

@@ -1,16 +1,16 @@
-"""Takes back what dead servers, stuck runs and vanished Pulse workers have locked; every server does this for all."""
+"""Takes back what dead servers and stuck runs have locked, and mends strays; every server does this for all."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable
 
 import structlog
 
 from jobserver.runner.pulse.chore import Chore
-from jobserver.store.documents import ClaimedJob
+from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.store.locks import LockStore
+from jobserver.store.strays import StrayStore
 
 EVERY = 5.0
 FOREIGN_EVERY = 60.0
@@ -19,17 +19,19 @@ _log = structlog.get_logger("jobserver")
 
 
 class Reaper:
-    """A chore in a thread of its own."""
+    """A chore in a thread of its own. `freed` is told which jobs may have due work again."""
 
     def __init__(
         self,
         *,
-        store: LockStore,
-        lock_lifetimes: Callable[[], Mapping[str, timedelta]],
+        locks: LockStore,
+        strays: StrayStore,
+        jobs: KnownJobs,
         freed: Callable[[set[str]], None],
         monotonic: Callable[[], float],
     ) -> None:
-        self._store, self._lock_lifetimes, self._freed, self._monotonic = store, lock_lifetimes, freed, monotonic
+        self._locks, self._strays, self._jobs = locks, strays, jobs
+        self._freed, self._monotonic = freed, monotonic
         self._foreign_at = 0.0
         self._chore = Chore("reaping", self.step, after_error=EVERY)
 
@@ -44,21 +46,20 @@ class Reaper:
 
     def step(self) -> float:
         """Look once; the seconds until the next look, spread so that servers do not look together."""
-        reaped = [*self._store.reap_dead_servers(), *self._store.reap_stuck()]
-        for job in reaped:
-            _log.warning("lock taken back", name=job.name, job_id=str(job.id), server=job.document.get("lockedBy"))
-        freed = names(reaped)
+        freed = self._reap()
+        settings = self._jobs.settings()
+        self._strays.adopt({name: each.priority for name, each in settings.items()})
         if self._monotonic() >= self._foreign_at:
             self._foreign_at = self._monotonic() + FOREIGN_EVERY
-            lifetimes = self._lock_lifetimes()
-            self._store.restore_stripped(list(lifetimes))
-            if self._store.release_foreign(lifetimes):
-                freed.update(lifetimes)
+            self._strays.restore_stripped(list(settings))
+            if self._strays.release_foreign({name: each.lock_lifetime for name, each in settings.items()}):
+                freed.update(settings)
         if freed:
             self._freed(freed)
         return EVERY * random.uniform(0.8, 1.2)
 
-
-def names(jobs: list[ClaimedJob]) -> set[str]:
-    """Which jobs these documents belong to."""
-    return {job.name for job in jobs}
+    def _reap(self) -> set[str]:
+        reaped = [*self._locks.reap_dead_servers(), *self._locks.reap_stuck()]
+        for job in reaped:
+            _log.warning("lock taken back", name=job.name, job_id=str(job.id), server=job.document.get("lockedBy"))
+        return {job.name for job in reaped}

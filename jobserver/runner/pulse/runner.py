@@ -39,6 +39,7 @@ from jobserver.store.jobs import JobStore
 from jobserver.store.locks import LockStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
+from jobserver.store.strays import StrayStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +129,9 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         monotonic=monotonic,
     )
     reaper = Reaper(
-        store=locks,
-        lock_lifetimes=lambda: lock_lifetimes(jobs),
+        locks=locks,
+        strays=StrayStore(jobs=chores[names.jobs]),
+        jobs=jobs,
         freed=lambda freed: _from_thread(loop, wakeups.hint, freed),
         monotonic=monotonic,
     )
@@ -165,12 +167,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             grace=settings.shutdown_grace,
         ),
     )
-
-
-def lock_lifetimes(jobs: KnownJobs) -> dict[str, Any]:
-    """Per job, how long a lock without a sign of life counts."""
-    found = ((name, jobs.get(name)) for name in list(jobs))
-    return {name: job.settings.lock_lifetime for name, job in found if job is not None}
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: Any) -> None:

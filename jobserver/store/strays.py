@@ -1,0 +1,77 @@
+"""Job documents that people and Pulse workers have left in a state that nobody else would mend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from pymongo.errors import PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store import transitions
+from jobserver.store.connection import SyncJobs
+from jobserver.store.expressions import EPOCH, NOW, milliseconds
+
+Value = TypeVar("Value")
+
+
+class StrayStore:
+    """For the jobs that a server knows. Raises DatabaseError when MongoDB is away."""
+
+    def __init__(self, *, jobs: SyncJobs) -> None:
+        self._jobs = jobs
+
+    def adopt(self, priorities: Mapping[str, int]) -> int:
+        """Complete waiting documents without a priority: in the claim's order they would come last of all."""
+        return sum(self._adopt(names, priority) for priority, names in _grouped(priorities).items())
+
+    def restore_stripped(self, names: Sequence[str]) -> int:
+        """Put back `lockedAt` where it is missing: a Pulse worker that starts removes it from every running document.
+
+        The token keeps such a document from being claimed twice, but reaping looks where `lockedAt` is.
+        """
+        stripped = {
+            "name": {"$in": list(names)},
+            "lockToken": {"$gt": ""},
+            "lockedAt": None,
+            "nextRunAt": {"$gt": EPOCH},
+        }
+        return self._update(stripped, [{"$set": {"lockedAt": NOW}}])
+
+    def release_foreign(self, lifetimes: Mapping[str, timedelta]) -> int:
+        """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime."""
+        return sum(self._release_foreign(names, lifetime) for lifetime, names in _grouped(lifetimes).items())
+
+    def _adopt(self, names: Sequence[str], priority: int) -> int:
+        unfinished = {
+            "name": {"$in": list(names)},
+            "lockToken": None,
+            "lockedAt": None,
+            "priority": None,
+            "nextRunAt": {"$gt": EPOCH},
+            "status": None,
+        }
+        return self._update(unfinished, transitions.adopt(priority))
+
+    def _release_foreign(self, names: Sequence[str], lifetime: timedelta) -> int:
+        expired = {
+            "name": {"$in": list(names)},
+            "lockToken": None,
+            "lockedAt": {"$gt": EPOCH},
+            "$expr": {"$lt": [{"$add": ["$lockedAt", milliseconds(lifetime)]}, NOW]},
+        }
+        return self._update(expired, [{"$unset": "lockedAt"}])
+
+    def _update(self, which: transitions.Document, change: transitions.Pipeline) -> int:
+        try:
+            return self._jobs.update_many(which, change).modified_count
+        except PyMongoError as error:
+            raise DatabaseError(f"stray documents could not be mended: {error}") from error
+
+
+def _grouped(values: Mapping[str, Value]) -> dict[Value, list[str]]:
+    groups: dict[Value, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    return groups
