@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
-from jobserver.store.connection import SyncJobs
+from jobserver.store.connection import Document, SyncJobs
 from jobserver.store.expressions import EPOCH, NOW, milliseconds
 
 Value = TypeVar("Value")
@@ -63,7 +63,7 @@ class StrayStore:
         }
         return self._update(expired, [{"$unset": "lockedAt"}])
 
-    def _update(self, which: transitions.Document, change: transitions.Pipeline) -> int:
+    def _update(self, which: Document, change: transitions.Pipeline) -> int:
         try:
             return self._jobs.update_many(which, change).modified_count
         except PyMongoError as error:
