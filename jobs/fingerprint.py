@@ -1,7 +1,6 @@
 """The SHA-256 of every source file of the standard library, in the collection `fingerprints`.
 
-Shows a long run on a short lock: the lock lives ten seconds and the run longer, because each progress report extends it.
-A run that is stopped half-way goes on where it was.
+Shows a long run on a short lock: the lock lives ten seconds, the run longer, for each progress report extends it. A run that is stopped half-way goes on where it was.
 """
 
 import asyncio
@@ -24,8 +23,7 @@ class Fingerprint(Job):
     lock_lifetime = timedelta(seconds=10)
 
     async def run(self, db: Any, progress: Any) -> dict[str, int]:
-        library = Path(sysconfig.get_path("stdlib"))
-        files = sorted(path for path in library.rglob("*.py") if "site-packages" not in path.parts)
+        files = await asyncio.to_thread(self.source_files)  # walking a tree blocks, and the event loop is shared
         done = set(await db.fingerprints.distinct("_id"))
         waiting = [path for path in files if str(path) not in done]
         for start in range(0, len(waiting), BATCH):
@@ -35,6 +33,10 @@ class Fingerprint(Job):
             await progress(len(files), recorded, f"{recorded} of {len(files)} files")
             await asyncio.sleep(REST)
         return {"files": len(files), "new": len(waiting)}
+
+    def source_files(self) -> list[Path]:
+        library = Path(sysconfig.get_path("stdlib"))
+        return sorted(path for path in library.rglob("*.py") if "site-packages" not in path.parts)
 
     def fingerprints(self, paths: list[Path]) -> list[UpdateOne]:
         digests = ((path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)

@@ -1,6 +1,6 @@
 """Records every Python distribution that is installed on this machine, in the collection `inventory`.
 
-Idempotent: a run that starts again half-way writes the same documents again. What was uninstalled is removed at the end.
+Idempotent: a run that starts again half-way writes the same documents again. What is gone is removed at the end.
 """
 
 from datetime import timedelta

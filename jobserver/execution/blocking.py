@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
 TICK = timedelta(milliseconds=250)
@@ -77,5 +78,11 @@ def _blockage(seconds: float, loop: asyncio.AbstractEventLoop, frame: FrameType 
         seconds=round(seconds, 2),
         task=task.get_name() if task else "",
         where=f"{innermost.filename}:{innermost.lineno} in {innermost.name}" if innermost else "",
-        stack="".join(stack.format()),
+        stack="".join(traceback.StackSummary.from_list(_job_frames(stack)).format()),
     )
+
+
+def _job_frames(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """From our call of the job's code on; everything where the loop is blocked by something else."""
+    ours = [index for index, frame in enumerate(stack) if Path(frame.filename).parent == Path(__file__).parent]
+    return list(stack[ours[-1] + 1 :]) if ours else list(stack)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Protocol
 
 import structlog
@@ -74,7 +75,8 @@ class SettleLoop:
         return len(self._waiting)
 
     def _launch(self) -> None:
-        task = asyncio.create_task(self._store_batches(), name="settling")
+        # A context of its own: this is called from a run, whose name must not be on our records.
+        task = asyncio.create_task(self._store_batches(), name="settling", context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._finished)
 
