@@ -1,20 +1,20 @@
 """Every error that jobserver raises, one tree:
 
-    JobServerError
-    ├── JobError                what a job raises to say how its run ends
-    │   ├── RetryableError          try again: the job's policy, or 3 x the default delay
-    │   ├── FatalError              never try again
-    │   └── JobCancelled            ended on purpose, not a failure
-    ├── LockLost                this run's lock is gone: stop, nothing more is stored
-    ├── ConfigError             a value somebody wrote is not usable
-    │   ├── SettingsError           config.yaml, environment or flags
-    │   ├── ScheduleError           a schedule
-    │   └── UnknownRunner           runner.type names no registered runner
-    ├── DefinitionError         a job file or class is not a job
-    ├── DataError               data, progress or a result that cannot be stored
-    ├── UnknownJob              no job of that name
-    └── DatabaseError           MongoDB is away, or refuses
-        └── EmbeddedMongoError      the embedded MongoDB cannot start
+JobServerError
+├── JobError                what a job raises to say how its run ends
+│   ├── RetryableError          try again: the job's policy, or 3 x the default delay
+│   ├── FatalError              never try again
+│   └── JobCancelled            ended on purpose, not a failure
+├── LockLost                this run's lock is gone: stop, nothing more is stored
+├── ConfigError             a value somebody wrote is not usable
+│   ├── SettingsError           config.yaml, environment or flags
+│   ├── ScheduleError           a schedule
+│   └── UnknownRunner           runner.type names no registered runner
+├── DefinitionError         a job file or class is not a job
+├── DataError               data, progress or a result that cannot be stored
+├── UnknownJob              no job of that name
+└── DatabaseError           MongoDB is away, or refuses
+    └── EmbeddedMongoError      the embedded MongoDB cannot start
 """
 
 from __future__ import annotations
