@@ -19,12 +19,13 @@ from jobserver.errors import ConfigError, DatabaseError
 from jobserver.manager.manager import JobManager
 from jobserver.manager.watching import ConfigWatch
 from jobserver.runner import JobRunner, RunnerRegistry
+from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.listening import Listener
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
 from jobserver.scanner import Scanner, Watcher
 from jobserver.settings import Settings, load_settings, without_credentials
 from jobserver.store.changes import CONFIG_HINTS, Changes
-from jobserver.store.clock import ServerClock
+from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
 from jobserver.store.connection import async_client, deciding
@@ -132,6 +133,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         clock=ServerClock(),
         version=__version__,
         supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
+        lease=Lease(monotonic=boottime, length=settings.runner.config.lease),
     )
     runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
     decided = deciding(database)

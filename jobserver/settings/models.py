@@ -205,6 +205,7 @@ class PulseSettings(Section):
     retention: Retention = 7 * DAY
     failed_retention: Retention = 30 * DAY
     history_retention: Retention = 30 * DAY
+    lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)
     shutdown_grace: Annotated[timedelta, _length(timedelta(0), HOUR)] = timedelta(seconds=25)
     db: DbSettings = DbSettings()
 

@@ -7,6 +7,7 @@ run that settles in the same moment wins or loses as a whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -26,8 +27,9 @@ HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 class LockStore:
     """What the reaper does. Raises DatabaseError when MongoDB is away."""
 
-    def __init__(self, *, jobs: SyncJobs, runs: SyncJobs, servers: SyncJobs) -> None:
+    def __init__(self, *, jobs: SyncJobs, runs: SyncJobs, servers: SyncJobs, grace: timedelta = GRACE) -> None:
         self._jobs, self._runs, self._servers = jobs, runs, servers
+        self._grace = grace
 
     def reap_dead_servers(self) -> list[ClaimedJob]:
         """Take back every lock whose owner's lease is over, registered or not."""
@@ -70,7 +72,7 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {error}") from error
 
     def _alive(self) -> set[Any]:
-        lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(GRACE)]}, NOW]}}
+        lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(self._grace)]}, NOW]}}
         return {server["_id"] for server in self._servers.find(lease_holds, {"_id": 1})}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:

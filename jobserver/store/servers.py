@@ -15,7 +15,7 @@ from jobserver.store.connection import Document, SyncJobs
 from jobserver.store.expressions import NOW, from_now, literal
 
 LEASE = timedelta(seconds=30)
-GRACE = timedelta(seconds=5)  # a lease counts as over only this long after its end
+GRACE = LEASE / 6  # a lease counts as over only this long after its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from jobserver.store.servers import LEASE
 
-MARGIN = timedelta(seconds=5)  # a server stops its runs this long before others may take them
+MARGIN = 1 / 6  # of the lease: a server stops its runs this long before its end, others take them as long after it
 
 
 class Lease:
@@ -15,7 +15,7 @@ class Lease:
 
     def __init__(self, *, monotonic: Callable[[], float], length: timedelta = LEASE) -> None:
         self._monotonic = monotonic
-        self._length = (length - MARGIN).total_seconds()
+        self._length = length.total_seconds() * (1 - MARGIN)
         self._state: tuple[str, float] = ("", 0.0)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 
@@ -12,7 +13,7 @@ from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.store.locks import LockStore
 from jobserver.store.strays import StrayStore
 
-EVERY = 5.0
+EVERY = timedelta(seconds=5)
 FOREIGN_EVERY = 60.0
 
 _log = structlog.get_logger("jobserver")
@@ -29,11 +30,13 @@ class Reaper:
         jobs: KnownJobs,
         freed: Callable[[set[str]], None],
         monotonic: Callable[[], float],
+        every: timedelta = EVERY,
     ) -> None:
         self._locks, self._strays, self._jobs = locks, strays, jobs
         self._freed, self._monotonic = freed, monotonic
         self._foreign_at = 0.0
-        self._chore = Chore("reaping", self.step, after_error=EVERY)
+        self._every = every.total_seconds()
+        self._chore = Chore("reaping", self.step, after_error=self._every)
 
     def start(self) -> None:
         """Begin."""
@@ -56,7 +59,7 @@ class Reaper:
                 freed.update(settings)
         if freed:
             self._freed(freed)
-        return EVERY * random.uniform(0.8, 1.2)
+        return self._every * random.uniform(0.8, 1.2)
 
     def _reap(self) -> set[str]:
         reaped = [*self._locks.reap_dead_servers(), *self._locks.reap_stuck()]

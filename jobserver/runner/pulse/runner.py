@@ -17,7 +17,7 @@ from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.executor import PulseExecutor
 from jobserver.runner.pulse.heartbeat import Heartbeat
 from jobserver.runner.pulse.jobs import KnownJobs
-from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.lease import MARGIN, Lease
 from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints, Listener
@@ -74,7 +74,12 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         retention=settings.retention,
         failed_retention=settings.failed_retention,
     )
-    locks = LockStore(jobs=chores[names.jobs], runs=chores[names.runs], servers=chores[names.servers])
+    locks = LockStore(
+        jobs=chores[names.jobs],
+        runs=chores[names.runs],
+        servers=chores[names.servers],
+        grace=settings.lease * MARGIN,
+    )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
     capacity = Capacity(
@@ -118,7 +123,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     lost_locks = LostLocks(runs=runs, held_runs=locks.held_runs, loop=loop)
     heartbeat = Heartbeat(
-        store=ServerStore(chores[names.servers]),
+        store=ServerStore(chores[names.servers], lease=settings.lease),
         lease=lease,
         clock=clock,
         version=around.version,
@@ -127,6 +132,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         lost=lost_locks.lease_lost,
         renewed=lost_locks.verify,
         monotonic=monotonic,
+        length=settings.lease,
     )
     reaper = Reaper(
         locks=locks,
@@ -134,6 +140,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         jobs=jobs,
         freed=lambda freed: _from_thread(loop, wakeups.hint, freed),
         monotonic=monotonic,
+        every=settings.lease * MARGIN,
     )
     hints = JobHints(wakeups=wakeups, clock=clock)
 
