@@ -66,6 +66,7 @@ class Cron(Job):
 class Slow(Job):
     name = "api:slow"
     schedule = "manual"
+    concurrency = 2  # only the token stands between the document and a second claim
 
     async def run(self, db, context):
         await db.slow.insert_one({"fence": context.fence})
