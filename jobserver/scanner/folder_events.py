@@ -23,11 +23,11 @@ _LIMITS = {
 class FolderEvents(FileSystemEventHandler):
     """Tells of changes directly inside the folders it has been asked to `follow`, on a thread of its own.
 
-    `on_path` gets each path that changed. OSError where the machine's limits allow no more watches.
+    `on_path` gets each path that changed, `on_error` why a folder cannot be followed. OSError where nothing can be.
     """
 
-    def __init__(self, on_path: Callable[[str], None]) -> None:
-        self._on_path = on_path
+    def __init__(self, on_path: Callable[[str], None], *, on_error: Callable[[OSError], None]) -> None:
+        self._on_path, self._on_error = on_path, on_error
         self._observer: BaseObserver = Observer()
         self._watches: dict[str, _Watch] = {}
         self._observer.start()
@@ -62,6 +62,9 @@ class FolderEvents(FileSystemEventHandler):
             self._watches[path] = _Watch(handle=self._observer.schedule(self, path))
         except (FileNotFoundError, NotADirectoryError):
             return False  # it went away just now, which its parent's watch tells
+        except OSError as error:
+            self._on_error(error)
+            return False
         return True
 
     def _drop(self, path: str) -> None:
@@ -71,7 +74,7 @@ class FolderEvents(FileSystemEventHandler):
 
 
 def explain_watch_error(error: OSError) -> str:
-    """Why folders cannot be watched, and what would help."""
+    """Why job files cannot be watched, and what would help."""
     advice = _LIMITS.get(error.errno or 0, "")
     return f"job files cannot be watched: {error.strerror or error}{'; ' if advice else ''}{advice}"
 

@@ -18,11 +18,13 @@ from jobserver.scanner.processes import adopt_orphans, end_descendants
 from jobserver.scanner.source_file import SourceFile
 from jobserver.scanner.trial_messages import TrialRequest, encode_verdict
 from jobserver.scanner.warden import watch_trial
+from jobserver.schedule import Schedule
 
 
 def main() -> None:
     """Try every file of the request, `parallel` at a time."""
     adopt_orphans()
+    Schedule.parse("* * * * *")  # loads, once for all files, what is loaded at the first cron text
     request = TrialRequest.decode(sys.stdin.buffer.read())
     waiting, running = list(reversed(request.sources)), _Running()
     while waiting or running:

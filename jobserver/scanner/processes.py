@@ -53,12 +53,10 @@ def end_group(leader: int) -> None:
 def end_descendants(*, within: float = 2.0) -> None:
     """Kill and reap everything below this process; gives up after `within` seconds."""
     deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
+    while _reap_all() and time.monotonic() < deadline:
         for process in descendants():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        if not _reap_all():
-            return
         time.sleep(0.001)
 
 

@@ -145,9 +145,7 @@ def _ending(process: int) -> str:
 def _verdict(source: SourceFile, trial: _Trial, trouble: str) -> tuple[ScanProblem, ...]:
     if trial.report.endswith(b"\n"):
         try:
-            path, problems = decode_verdict(trial.report)
-            if path == source.path:
-                return problems
+            return decode_verdict(trial.report)[1]
         except ValueError:
             pass
     if trial.report:

@@ -93,17 +93,17 @@ class _Watching:
         from jobserver.scanner.folder_events import FolderEvents
 
         try:
-            self._events = FolderEvents(self._note)
+            self._events = FolderEvents(self._note, on_error=self._complain)
         except OSError as error:
             self._complain(error)
 
     def _run(self) -> None:
         while self._changed.wait() and not self._stopping.is_set():
-            if self._comes_to_rest():
-                try:
+            try:
+                if self._comes_to_rest():
                     self._on_change()
-                except Exception:
-                    _log.exception("the scan after a change of job files failed; the next change is waited for")
+            except Exception:
+                _log.exception("a change of job files could not be taken in; the next one is waited for")
 
     def _note(self, path: str) -> None:
         if self._interest.covers(path):
@@ -117,22 +117,19 @@ class _Watching:
             self._changed.clear()
             self._follow()
             after = _snapshot(self._sources)
+            if after != before:  # not every change has an event: a file behind a symbolic link has none
+                before, self._last_change = after, time.monotonic()
             quiet = time.monotonic() - self._last_change
-            if quiet >= self._debounce and after == before and not self._changed.is_set():
+            if quiet >= self._debounce:
                 return True
-            before = after
-            self._stopping.wait(max(0.0, self._debounce - quiet))
+            self._stopping.wait(self._debounce - quiet)
         return False
 
     def _follow(self) -> None:
         """Set watches on what is there now, again until that has not changed in the meantime."""
         for _ in range(_MOST_ROUNDS):
             self._interest = _Interest(self._sources)
-            try:
-                if self._events is None or not self._events.follow(self._interest.watched):
-                    return
-            except OSError as error:
-                self._complain(error)
+            if self._events is None or not self._events.follow(self._interest.watched):
                 return
 
     def _complain(self, error: OSError) -> None:

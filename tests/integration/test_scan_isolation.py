@@ -6,10 +6,12 @@ All of them lie in one project, each next to good ones, and are scanned once; th
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +29,7 @@ LIMIT = 1.0
 GOOD = "from jobserver.job import Job\nclass Good(Job):\n    schedule = 'manual'\n    def run(self): return 1\n"
 # A tree of 255 processes at most, each of which ends by itself: safe should the guard fail.
 NODE = 'if [ $1 -gt 0 ]; then for i in 1 2; do SESSION sh -c "$0" "$0" $(($1 - 1)) & done; fi; exec sleep 15'
+ORPHANS = NODE.replace("exec sleep 15", "[ $1 -gt 0 ] || exec sleep 15")
 TREE = f"import subprocess\nnode = {NODE!r}\nsubprocess.run(['sh', '-c', node, node, '7'])\n"
 
 HOSTILE = {
@@ -45,7 +48,8 @@ HOSTILE = {
     "kills_itself": ("import os\nos.kill(os.getpid(), 9)\n", "was killed by SIGKILL"),
     "kills_its_group": ("import os\nos.kill(0, 9)\n", "was killed by SIGKILL"),
     "kills_its_parent": (
-        "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(900)\n",
+        "import os, subprocess, time\nsubprocess.Popen(['sleep', '900'], start_new_session=True)\n"
+        "os.kill(os.getppid(), 9)\ntime.sleep(900)\n",
         "stopped the process that watched",
     ),
     "crashes": ("import ctypes\nctypes.string_at(0)\n", "was killed by SIGSEGV"),
@@ -56,6 +60,10 @@ HOSTILE = {
     ),
     "multiplies": (TREE.replace("SESSION", ""), "starts more than 64 processes"),
     "multiplies_in_sessions": (TREE.replace("SESSION", "setsid"), "starts more than 64 processes"),
+    "multiplies_by_orphans": (
+        TREE.replace(NODE, ORPHANS).replace("SESSION", "setsid") + "import time\ntime.sleep(15)\n",
+        "starts more than 64 processes",
+    ),
     "allocates": ("block = bytearray(4 * 1024**3)\n", "runs out of memory"),
     "allocates_bit_by_bit": ("blocks = []\nwhile True:\n    blocks.append(bytes(2**26))\n", "runs out of memory"),
     "fills_the_disk": (
@@ -117,12 +125,12 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scanned]:
         del sys.modules[name]
 
 
-def scanner(root: Path) -> Scanner:
+def scanner(root: Path, *, limit: float = LIMIT) -> Scanner:
     return Scanner(
         project_root=root,
         jobs_dir=Path("jobs"),
         plugins_dir=Path("plugins"),
-        probe_timeout=timedelta(seconds=LIMIT),
+        probe_timeout=timedelta(seconds=limit),
     )
 
 
@@ -163,10 +171,14 @@ def test_a_crash_and_a_fork_are_told_the_line(scanned: Scanned) -> None:
 
 
 def test_nothing_of_it_is_left_running(scanned: Scanned) -> None:
-    deadline = time.monotonic() + 5
-    while (left := survivors(scanned.root)) and time.monotonic() < deadline:
+    wait_for(lambda: not survivors(scanned.root))
+
+
+def wait_for(state: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not state():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert left == []
 
 
 def survivors(root: Path) -> list[psutil.Process]:
@@ -225,6 +237,24 @@ def test_a_probe_holds_nothing_open_but_its_own(tmp_path: Path, monkeypatch: pyt
     assert "['0', '1', '2', '3', '4']" in problem.message  # the last is the listing itself
 
 
+def test_a_probe_that_is_killed_takes_its_trials_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/hangs.py").write_text(
+        f"open({str(tmp_path / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(900)\n"
+    )
+    with ThreadPoolExecutor(1) as thread:
+        scan = thread.submit(scanner(tmp_path, limit=60.0).scan)
+        wait_for((tmp_path / "begun").exists)
+        probe = next(
+            process for process in psutil.Process().children() if "jobserver.scanner.probe" in process.cmdline()
+        )
+        os.killpg(probe.pid, signal.SIGKILL)
+        (problem,) = scan.result().problems
+    assert "hangs.py: could not be tried: the probe ended with -9" in problem.message
+    wait_for(lambda: not survivors(tmp_path))
+
+
 def test_a_server_that_is_killed_leaves_no_trial_behind(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs/hangs.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'w').close()\nwhile True:\n    pass\n")
@@ -235,11 +265,7 @@ def test_a_server_that_is_killed_leaves_no_trial_behind(tmp_path: Path) -> None:
         " probe_timeout=timedelta(seconds=2)).scan()"
     )
     server = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for((tmp_path / "begun").exists)
     server.kill()
     server.wait()
-    while (left := survivors(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert left == []
+    wait_for(lambda: not survivors(tmp_path))

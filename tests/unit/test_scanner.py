@@ -118,6 +118,17 @@ def test_a_job_file_imports_from_the_project(project: Project) -> None:
         del sys.modules[name]
 
 
+def test_a_module_of_the_project_that_has_just_been_written_is_found(project: Project) -> None:
+    project.write("shop/first.py", "PRICE = 7")
+    project.job("jobs/report.py", before="from shop.first import PRICE\n")
+    project.good()
+    seen = (project.root / "shop").stat()
+    project.write("shop/second.py", "PRICE = 8")
+    os.utime(project.root / "shop", ns=(seen.st_atime_ns, seen.st_mtime_ns))  # as if in the same tick of the clock
+    project.job("jobs/report.py", before="from shop.second import PRICE\n")
+    project.good()
+
+
 def test_an_unchanged_file_is_neither_tried_nor_imported_again(project: Project) -> None:
     note = f"with open({str(project.root / 'imports')!r}, 'a') as file: file.write('x')\n"
     project.job("jobs/report.py", before=note)
