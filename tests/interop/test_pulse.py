@@ -84,7 +84,9 @@ async def serving(tmp_path: Path, mongo_uri: str, database_name: str) -> AsyncIt
         config={
             "mongodb": {"uri": mongo_uri, "database": database_name},
             "project": {"jobs_dir": str(tmp_path / "jobs"), "plugins_dir": str(tmp_path / "plugins")},
-            "runner": {"config": {"process_every": 200, "max_concurrency": 10, "lock_limit": 0}},
+            "runner": {
+                "config": {"process_every": 200, "max_concurrency": 10, "lock_limit": 0, "default_lock_limit": 0}
+            },
         }
     )
     await server.start()
