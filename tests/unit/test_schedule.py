@@ -193,6 +193,13 @@ def test_a_document_s_own_zone_wins_over_the_one_that_is_handed_in() -> None:
     assert Schedule.parse({"type": "cron", "value": "* * * * *"}, "Europe/Vienna").timezone == "Europe/Vienna"
 
 
+@pytest.mark.parametrize("source", [MOMENT, "5 minutes", "now", "manual"])
+def test_only_cron_keeps_its_zone_for_a_moment_is_a_moment(source: Any) -> None:
+    schedule = Schedule.parse(source, "Europe/Vienna")
+    assert schedule == Schedule.parse(source)
+    assert "timezone" not in schedule.to_document()
+
+
 def test_an_invalid_schedule_cannot_be_made_in_code_either() -> None:
     good = Schedule(kind=ScheduleKind.CRON, value="0 9 * * *", timezone="Europe/Vienna")
     with pytest.raises(ScheduleError, match="never fires"):
