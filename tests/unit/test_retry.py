@@ -40,7 +40,7 @@ def no_luck() -> float:
 
 
 def waits(policy: Retry) -> list[float]:
-    delays = []
+    delays: list[float] = []
     while (delay := policy.delay_before(len(delays) + 1, random=no_luck)) is not None:
         delays.append(delay.total_seconds())
     return delays
