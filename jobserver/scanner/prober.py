@@ -39,7 +39,7 @@ class Prober:
 
     def __init__(self, *, timeout: timedelta) -> None:
         self._seconds = timeout.total_seconds()
-        self._parallel = max(1, min(MOST_PARALLEL, len(os.sched_getaffinity(0))))
+        self._parallel = min(MOST_PARALLEL, os.cpu_count() or 1)
 
     def probe(self, sources: Sequence[SourceFile]) -> ProbeReport:
         """Blocks until every file has been tried; raises nothing that a file could cause."""
