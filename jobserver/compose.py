@@ -20,7 +20,6 @@ from jobserver.manager.manager import JobManager
 from jobserver.manager.watching import ConfigWatch
 from jobserver.runner import JobRunner, RunnerRegistry
 from jobserver.runner.pulse.lease import Lease
-from jobserver.runner.pulse.listening import Listener
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
 from jobserver.scanner import Scanner, Watcher
 from jobserver.settings import Settings, load_settings, without_credentials
@@ -29,6 +28,7 @@ from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
 from jobserver.store.connection import async_client, deciding
+from jobserver.store.listener import Listener
 
 STATE_FOLDER = ".jobserver"
 

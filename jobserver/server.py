@@ -37,6 +37,7 @@ class JobServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._rescan = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._stopping = False
         self._signals_seen = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,13 +83,18 @@ class JobServer:
         if handle_signals:
             for number in SIGNALS:
                 self._loop.add_signal_handler(number, self._on_signal)
-        self._parts = parts = await self._assemble()
-        await self._connect(parts, wait=wait)
+        async with self._turn:  # a shutdown waits for the step under way
+            self._parts = parts = await self._assemble()
+            await self._connect(parts, wait=wait)
+            if self._stopping:
+                return
+            await parts.runner.lifecycle.start()
+        self._watch_files(parts)
+        first = self._spawn("taking in job files", self._take_in_files(parts))
+        await asyncio.wait({first})
         if self._stopping:
             return
-        await parts.runner.lifecycle.start()
-        self._watch_files(parts)
-        await self._take_in_files(parts)
+        first.result()
         self._spawn("scanning", self._scan_again(parts))
         self._spawn("watching configurations", parts.config_watch.run())
         self._spawn("listening for configurations", parts.config_listener.run())
@@ -152,10 +158,11 @@ class JobServer:
             self._rescan.clear()
             await self._take_in_files(parts)
 
-    def _spawn(self, name: str, work: Any) -> None:
+    def _spawn(self, name: str, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._chore_ended)
+        return task
 
     def _chore_ended(self, task: asyncio.Task[None]) -> None:
         """A chore that fails is a fault of ours: end in order and say so, rather than limp on without it."""
@@ -170,12 +177,16 @@ class JobServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with self._turn:
+            await self._close_parts()
+        _log.info("server stopped", exit_code=self.exit_code)
+
+    async def _close_parts(self) -> None:
         if self._parts is not None:
             if self._parts.watcher is not None:
                 await asyncio.to_thread(self._parts.watcher.stop)
             await self._parts.runner.lifecycle.close(hurry=self._signals_seen > 1)
             await self._parts.close()
-        _log.info("server stopped", exit_code=self.exit_code)
 
     def _on_signal(self) -> None:
         self._signals_seen += 1

@@ -9,6 +9,6 @@ configs       jobConfigs and its history
 runs          jobRuns
 enqueue       documents that clients insert
 reader        what people ask
-changes       change streams, as hints
+changes       change streams, as hints; listener follows one for ever
 indexes       every index and the query that needs it
 """

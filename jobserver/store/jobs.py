@@ -273,7 +273,8 @@ def as_claimed(document: Document) -> ClaimedJob:
         attempt=int(document["attempt"]),
         started_at=document["lastRunAt"],
         scheduled_at=_moment(document["scheduledFor"]),
-        recurring=document.get("type") == "single",
+        # Pulse also repeats documents of type "normal"
+        recurring=document.get("type") == "single" or document.get("repeatInterval") is not None,
         document=document,
         run_id=f"{id_}:{fence}",
     )

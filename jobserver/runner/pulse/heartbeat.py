@@ -68,6 +68,10 @@ class Heartbeat:
         """Renew from now on."""
         self._chore.start()
 
+    def soon(self) -> None:
+        """Renew now: what this server says of itself has changed."""
+        self._chore.wake()
+
     def stop(self) -> None:
         """Renew no more."""
         self._chore.stop()

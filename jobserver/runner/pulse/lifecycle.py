@@ -13,12 +13,12 @@ from jobserver.errors import DatabaseError
 from jobserver.execution.blocking import Blockage, LoopWatch
 from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.heartbeat import Heartbeat
-from jobserver.runner.pulse.listening import Listener
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.running import Run, Runs, Stop
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.store.jobs import JobStore
+from jobserver.store.listener import Listener
 
 TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
 LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest

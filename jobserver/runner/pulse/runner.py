@@ -20,7 +20,7 @@ from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import MARGIN, Lease
 from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
-from jobserver.runner.pulse.listening import JobHints, Listener
+from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.running import Run, Runs
@@ -36,6 +36,7 @@ from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
+from jobserver.store.listener import Listener
 from jobserver.store.locks import LockStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
@@ -149,7 +150,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         client.close()
 
     return JobRunner(
-        executor=PulseExecutor(jobs=jobs, wakeups=wakeups),
+        executor=PulseExecutor(jobs=jobs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, hints=hints, clock=clock),
         lifecycle=PulseLifecycle(
             prepare=lambda: ensure_indexes(

@@ -63,8 +63,9 @@ class Run:
 
     @property
     def data(self) -> Any:
-        """What was enqueued with the document."""
-        return self.job.document.get("data", {})
+        """What was enqueued with the document; nothing, absent or null, is an empty mapping."""
+        data = self.job.document.get("data")
+        return {} if data is None else data
 
     @property
     def context(self) -> JobContext:
