@@ -1,0 +1,186 @@
+"""The table of transitions, pair by pair, on a real mongod: a legal move is made, an illegal one changes no byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bson import ObjectId
+from pymongo import MongoClient
+
+from jobserver.store.documents import ClaimedJob
+from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
+from jobserver.store.transitions import MAX_CRASHES
+from tests.stores import FAR_AHEAD, LIFETIME, LONG_AGO, Workplace, claim, ending, lane, locks_in
+
+pytestmark = pytest.mark.timeout(30)
+
+STATES = (None, *(status for status in Status if status is not Status.SKIPPED))  # skipped stands in history alone
+# A holder is armed and claimed whatever its last run came to; every other move is one of a single occurrence.
+OF_HOLDERS = (Transition.ARM, Transition.CLAIM)
+
+
+@pytest.fixture(scope="module")
+def place(mongo_uri: str, mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Workplace]:
+    """One database for all pairs: each has a name, a server and a token of its own."""
+    name = f"test_{uuid4().hex}"
+    yield Workplace(mongo_uri, mongo_client[name])
+    mongo_client.drop_database(name)
+
+
+class Pair:
+    """A document in one state, and one transition that is tried on it."""
+
+    def __init__(self, place: Workplace, status: Status | None, transition: Transition) -> None:
+        self.place, self.status, self.transition = place, status, transition
+        self.name, self.server, self.token = (f"{what} {uuid4().hex}" for what in ("job", "server", "token"))
+        self.id = ObjectId()
+        place.jobs.insert_one({"_id": self.id, "name": self.name, **self._fields()})
+
+    def document(self) -> dict[str, Any]:
+        return self.place.get(self.id)
+
+    async def attempt(self) -> None:
+        """Try the transition by the one way that there is to make it."""
+        match self.transition:
+            case Transition.ADOPT:
+                self.place.strays().adopt({self.name: 0})
+            case Transition.ARM:
+                await self._arm()
+            case Transition.CLAIM:
+                async with self.place.store() as store:
+                    await claim(store, lane(self.name), owner=self.server, token=self.token)
+            case Transition.REAP | Transition.BURY:
+                self.place.locks().reap_server(self.server)
+            case Transition.REVIVE:
+                self.place.editor().revive([self.id])
+            case _:
+                await self._settle()
+
+    async def _arm(self) -> None:
+        async with self.place.store() as store:
+            await store.arm(
+                self.name,
+                key="another schedule",
+                first=FAR_AHEAD,
+                recurs=True,
+                enabled=True,
+                priority=0,
+                fields={},
+                create=False,
+                afresh=False,
+            )
+
+    async def _settle(self) -> None:
+        job = ClaimedJob(
+            id=self.id,
+            name=self.name,
+            token=self.token,
+            fence=1,
+            attempt=1,
+            started_at=LONG_AGO,
+            scheduled_at=LONG_AGO,
+            recurring=False,
+            document={},
+            run_id=f"{self.id}:1",
+        )
+        async with self.place.store() as store:
+            how = ending(job, self.transition, error="broken", retry_in=timedelta(minutes=1))
+            lost = await store.settle([how])
+        # Whoever gives back what it does not hold has lost nothing.
+        assert bool(lost) is (self.status is not Status.RUNNING and self.transition is not Transition.RELEASE)
+
+    def _fields(self) -> dict[str, Any]:
+        """What a document in this state looks like when a server, a client or a hand has left it so."""
+        holder = self.transition in OF_HOLDERS
+        if self.status is None:
+            return {"nextRunAt": LONG_AGO, **({"type": "single", "scheduleKey": "a schedule"} if holder else {})}
+        fields: dict[str, Any] = {"type": "normal", "status": self.status, "priority": 0, "createdAt": LONG_AGO}
+        if holder:
+            fields |= {"type": "single", "scheduleKey": "a schedule", "anchorAt": LONG_AGO}
+        if holder or self.status not in ENDED:
+            fields["nextRunAt"] = LONG_AGO
+        if self.status is Status.RUNNING:
+            fields |= self._lock()
+        elif self.status in ENDED:
+            fields |= {"fence": 4, "runCount": 4, "lastRunAt": LONG_AGO, "lastFinishedAt": LONG_AGO, "duration": 0}
+            fields["settledBy"] = "the token of another claim"
+        return fields
+
+    def _lock(self) -> dict[str, Any]:
+        crashes = {"crashes": MAX_CRASHES - 1} if self.transition is Transition.BURY else {}
+        return {
+            "lockToken": self.token,
+            "lockedBy": self.server,
+            "lockedAt": LONG_AGO,
+            "lockUntil": FAR_AHEAD,
+            "lastRunAt": LONG_AGO,
+            "scheduledFor": LONG_AGO,
+            **{"fence": 4, "attempt": 1, "runCount": 4},
+            **crashes,
+        }
+
+
+def pairs(*, legal: bool) -> list[Any]:
+    return [
+        pytest.param(status, transition, id=f"{status or 'unstated'}-{transition}")
+        for transition, move in TRANSITIONS.items()
+        for status in STATES
+        if (status in move.sources) is legal
+    ]
+
+
+def test_every_transition_has_its_move_in_the_table() -> None:
+    assert set(TRANSITIONS) == set(Transition)
+
+
+@pytest.mark.parametrize(("status", "transition"), pairs(legal=True))
+async def test_a_legal_move_leads_to_its_target_and_leaves_the_right_lock(
+    place: Workplace, status: Status | None, transition: Transition
+) -> None:
+    pair = Pair(place, status, transition)
+    await pair.attempt()
+    document = pair.document()
+    assert document["status"] == TRANSITIONS[transition].target
+    if transition is Transition.CLAIM:
+        assert (document["lockToken"], document["lockedBy"]) == (pair.token, pair.server)
+        assert document["lockUntil"] - document["lockedAt"] == LIFETIME
+        assert document["lockedAt"] == document["lastRunAt"]
+    else:
+        assert locks_in(document) == set()
+    assert not [field for field, value in document.items() if value is None]
+
+
+@pytest.mark.parametrize(
+    ("status", "transition"),
+    [pair for pair in pairs(legal=False) if pair.values != (Status.RUNNING, Transition.ARM)],
+)
+async def test_an_illegal_move_changes_no_byte(
+    place: Workplace, status: Status | None, transition: Transition
+) -> None:
+    pair = Pair(place, status, transition)
+    before = place.raw(pair.id)
+    await pair.attempt()
+    assert place.raw(pair.id) == before
+
+
+async def test_arming_a_running_holder_leaves_its_status_its_lock_and_its_moment_alone(place: Workplace) -> None:
+    pair = Pair(place, Status.RUNNING, Transition.ARM)
+    before = pair.document()
+    await pair.attempt()
+    after = pair.document()
+    kept = ("status", "lockToken", "lockedBy", "lockedAt", "lockUntil", "nextRunAt", "attempt", "scheduledFor", "fence")
+    assert [after[field] for field in kept] == [before[field] for field in kept]
+    assert after["rearmAt"] == FAR_AHEAD
+
+
+async def test_a_document_that_says_running_but_carries_no_lock_may_be_claimed(place: Workplace) -> None:
+    """People free a stuck job by removing its lock and nothing else."""
+    pair = Pair(place, Status.RUNNING, Transition.CLAIM)
+    place.jobs.update_one({"_id": pair.id}, {"$unset": dict.fromkeys(("lockToken", "lockedAt", "lockedBy"), "")})
+    await pair.attempt()
+    assert pair.document()["lockToken"] == pair.token
+    assert pair.document()["fence"] == 5
