@@ -3,7 +3,7 @@
     run           N slots; each keeps one worker alive and waits for its end, which the kernel tells at once
     first signal  SIGTERM to every worker: each gives its runs the grace period
     second        SIGTERM again: the workers hurry
-    third, or five seconds past the grace period: SIGKILL to each worker's process group
+    third, or long past the grace period: SIGKILL to each worker's process group
 
 Each worker leads a process group of its own, so Ctrl-C on the terminal reaches the supervisor alone. Each holds the
 reading end of a pipe whose writing end only the supervisor has: its end of file says that the supervisor is gone, even
@@ -30,13 +30,16 @@ from jobserver.errors import DatabaseError
 SUPERVISOR, PIPE, WORKER = "JOBSERVER_SUPERVISOR", "JOBSERVER_SUPERVISOR_FD", "JOBSERVER_WORKER"
 
 QUICK_DEATH = timedelta(seconds=10)
+FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 MOST_QUICK_DEATHS = 5
-BEYOND_GRACE = timedelta(seconds=5)
+# After the grace period a worker still tells its runs to stop, stores results and gives locks back.
+BEYOND_GRACE = timedelta(seconds=30)
 # By then the dead worker's lease is over, and any server that lives has taken its locks back.
 LONGEST_HANDING_ON = timedelta(seconds=40)
 REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
 INTERNAL_FAULT = 70
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("jobserver")
 
@@ -67,10 +70,13 @@ class Supervisor:
         environ: Mapping[str, str],
         grace: timedelta,
         hand_on: Callable[[int, str], int],
+        first_pause: timedelta = FIRST_PAUSE,
+        beyond_grace: timedelta = BEYOND_GRACE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._id, self._command, self._environ = id, tuple(command), dict(environ)
-        self._grace, self._hand_on, self._monotonic = grace, hand_on, monotonic
+        self._patience, self._hand_on = grace + beyond_grace, hand_on
+        self._first_pause, self._monotonic = first_pause, monotonic
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
         self._signals = 0
@@ -80,7 +86,7 @@ class Supervisor:
         """Until every worker has ended; the worst of their exit codes."""
         loop = asyncio.get_running_loop()
         reading_end, writing_end = os.pipe()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         overdue = asyncio.create_task(self._kill_when_overdue(), name="kill when overdue")
         try:
@@ -90,6 +96,8 @@ class Supervisor:
         finally:
             overdue.cancel()
             self._kill_all()
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
             os.close(reading_end)
             os.close(writing_end)
         _log.info("server stopped", exit_code=self._exit_code)
@@ -147,7 +155,7 @@ class Supervisor:
             _log.error("workers cannot start", how=how_it_ended(code), exit_code=self._exit_code)
             self._begin_stop()
             return
-        pause = min(LONGEST_PAUSE, timedelta(seconds=2 ** (slot.quick_deaths - 1))) if quick else timedelta()
+        pause = min(LONGEST_PAUSE, self._first_pause * 2 ** (slot.quick_deaths - 1)) if quick else timedelta()
         if quick and code == 0:  # somebody ended it in order: no fault to wait for
             pause, slot.quick_deaths = timedelta(), 0
         _log.warning(
@@ -181,7 +189,7 @@ class Supervisor:
 
     async def _kill_when_overdue(self) -> None:
         await self._stop.wait()
-        await asyncio.sleep((self._grace + BEYOND_GRACE).total_seconds())
+        await asyncio.sleep(self._patience.total_seconds())
         _log.error("workers killed", reason="they did not end within the grace period")
         self._kill_all()
 

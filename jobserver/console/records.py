@@ -21,6 +21,7 @@ Item = Record | Callable[[], str]
 LONGEST_QUEUE = 10_000
 PATIENCE_AT_END = 2.0  # seconds for the last lines, in case nobody reads
 
+_ENVELOPE = ("timestamp", "level", "logger")
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -91,7 +92,7 @@ def recording(writer: RecordWriter, *, verbose: bool = False) -> Iterator[None]:
     root.addHandler(bridge)
     root.setLevel(logging.INFO)  # other people's debug records are nobody's concern, verbose or not
     structlog.configure(
-        processors=[add_run_fields, structlog.processors.add_log_level, _with_traceback],
+        processors=[_beside_ours, add_run_fields, structlog.processors.add_log_level, _with_traceback],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *names: _Mouth(writer, *names),
         cache_logger_on_first_use=False,
@@ -112,7 +113,7 @@ class _Mouth:
     def __init__(self, writer: RecordWriter, name: str = "jobserver") -> None:
         self._writer, self._name = writer, name
 
-    def msg(self, **record: Any) -> None:
+    def msg(self, /, **record: Any) -> None:
         self._writer.take(_stamped({"logger": self._name, **record}))
 
     debug = info = warning = warn = error = critical = fatal = exception = log = msg
@@ -131,9 +132,17 @@ class _Bridge(logging.Handler):
         except Exception as error:  # "%d" with a text: the mistake of a job must not end in a lost record
             message = f"{record.msg!r} {record.args!r} ({error})"
         event = {"logger": record.name, "event": message, "level": record.levelname.lower()}
-        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
+        extra = _beside_ours(None, "", {k: v for k, v in vars(record).items() if k not in _STANDARD_FIELDS})
         trace = {"exc_info": record.exc_info} if record.exc_info else {}
         self._writer.take(_stamped(_with_traceback(None, "", add_run_fields(None, "", {**extra, **event, **trace}))))
+
+
+def _beside_ours(_logger: Any, _method: str, event: Any) -> Any:
+    """A job's own field `timestamp` or `level` stays readable, and ours stays ours."""
+    for key in _ENVELOPE:
+        if key in event:
+            event[f"{key}_"] = event.pop(key)
+    return event
 
 
 def _with_traceback(_logger: Any, _method: str, event: Any) -> Any:

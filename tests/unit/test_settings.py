@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -294,3 +295,25 @@ def test_a_shown_uri_holds_no_secret(uri: str, shown: str) -> None:
 
 def test_a_refused_uri_does_not_show_its_password() -> None:
     assert "secret" not in str(refusal({"mongodb": {"uri": "user:secret@host"}}))
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_config_file_of_this_project_is_the_one_that_init_writes() -> None:
+    assert (ROOT / "config.yaml").read_text() == (ROOT / "jobserver/cli/project/config.yaml").read_text()
+
+
+def test_the_shipped_config_file_names_every_key_with_a_comment_and_raises_the_limits() -> None:
+    text = (ROOT / "config.yaml").read_text()
+    shipped = load_settings(ROOT / "config.yaml", environ={})
+    for *_, key in _paths(Settings().model_dump(exclude={"project": {"root"}})):
+        assert re.search(rf"^ *{key}:", text, re.MULTILINE), key
+    lines = text.splitlines()
+    for number, line in enumerate(lines[1:], 1):
+        if re.match(r" +\w+:", line) and not re.match(r" +(config|db|priority|nextRunAt|failed_retention):", line):
+            assert lines[number - 1].lstrip().startswith("#"), line
+    config = shipped.runner.config
+    assert (config.max_concurrency, config.default_concurrency) == (100, 5)
+    assert (config.lock_limit, config.default_lock_limit) == (0, 0)
+    assert shipped.mongodb.uri is None

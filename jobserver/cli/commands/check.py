@@ -9,6 +9,7 @@ from typing import Any
 
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.options import Where
+from jobserver.compose import runners
 from jobserver.definition import JobDefinition, ScanProblem, ScanResult
 from jobserver.scanner import Scanner
 from jobserver.settings import Settings, load_settings
@@ -16,8 +17,9 @@ from jobserver.words import when
 
 
 def check(where: Where) -> Answer:
-    """Exit code 1 where anything is wrong. Raises SettingsError."""
+    """Exit code 1 where anything is wrong. Raises ConfigError for bad settings."""
     settings = load_settings(where.config, flags=where.flags)
+    runners.require(settings.runner.type)
     found, now = scan(settings), datetime.now(UTC)
     document = {
         "ok": not found.problems,

@@ -14,12 +14,12 @@ from jobserver.store.states import ENDED, Status
 from jobserver.store.views import RunView
 from jobserver.words import NOTHING, one_line, took, value, when
 
-STATUSES = (Status.RUNNING, *ENDED, Status.SKIPPED)
+STATUSES = tuple(status.value for status in (Status.RUNNING, *ENDED, Status.SKIPPED))
 
 
 def runs(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:
     """The newest runs, of one job or of all. Raises ConfigError for a status that no run has."""
-    if status is not None and status not in list(STATUSES):
+    if status is not None and status not in STATUSES:
         known = ", ".join(STATUSES)
         raise ConfigError("status", f"no run is {status!r}{did_you_mean(status, STATUSES)}; known: {known}")
     with session(where) as opened:

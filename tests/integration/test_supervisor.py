@@ -1,0 +1,232 @@
+"""A supervisor and its workers, as real processes that are really killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psutil
+import pytest
+from pymongo.database import Database
+
+from jobserver.errors import DatabaseError
+from jobserver.supervisor import Supervisor
+from tests.integration.conftest import Project, Server, eventually
+from tests.integration.test_cli_start import LONG, locks, terminal
+
+Db = Database[dict[str, Any]]
+
+pytestmark = pytest.mark.timeout(120)
+
+PIDS = """
+    import asyncio, os
+    class Pids(Job):
+        schedule = "manual"
+        concurrency = 4
+        async def run(self, data, db, context):
+            await db.begun.insert_one({"pid": os.getpid(), "job": context.job_id, "fence": context.fence})
+            while not await db.finish.find_one({}):
+                await asyncio.sleep(0.05)
+"""
+
+
+def workers_of(project: Project) -> list[int]:
+    return [server["pid"] for server in project.asked("status")["servers"] if server["alive"]]
+
+
+def supervised(project: Project, count: int) -> Server:
+    """A supervisor whose workers have all begun."""
+    server = project.start("--workers", str(count), ready=False)
+    eventually(lambda: len(server.records("server started")) == count, within=60)
+    return server
+
+
+def test_the_runs_of_a_killed_worker_start_elsewhere_within_two_seconds(project: Project, project_db: Db) -> None:
+    project.job("pids", PIDS)
+    server = supervised(project, 2)
+    for _ in range(3):
+        project.asked("run", "api:pids")
+    eventually(lambda: project_db.begun.count_documents({}) == 3)
+    victim = project_db.begun.find_one({})
+    assert victim is not None
+    lost = [run["job"] for run in project_db.begun.find({"pid": victim["pid"]})]
+    os.kill(victim["pid"], signal.SIGKILL)
+    killed_at = time.monotonic()
+    others = {"job": {"$in": lost}, "pid": {"$ne": victim["pid"]}}
+    eventually(lambda: project_db.begun.count_documents(others) == len(lost), within=10)
+    assert time.monotonic() - killed_at < 2.0
+    assert server.says("worker ended")["how"] == "SIGKILL"
+    eventually(lambda: len(workers_of(project)) == 2)
+    project_db.finish.insert_one({})
+    eventually(lambda: project_db.pulseJobs.count_documents({"name": "api:pids", "status": "completed"}) == 3)
+    assert [run["error"] for run in project_db.jobRuns.find({"status": "failed"})] == [
+        f"worker {server.says('worker ended')['worker']} (process {victim['pid']}) ended: SIGKILL"
+    ] * len(lost)
+
+
+def test_workers_share_the_work_under_one_supervisor(project: Project, project_db: Db) -> None:
+    project.job("pids", PIDS.replace("concurrency = 4", "concurrency = 1"))
+    server = supervised(project, 3)
+    for _ in range(3):
+        project.asked("run", "api:pids")
+    eventually(lambda: len(project_db.begun.distinct("pid")) == 3)
+    registered = list(project_db.jobServers.find())
+    assert len({found["supervisor"] for found in registered}) == 1
+    assert {found["pid"] for found in registered} == set(project_db.begun.distinct("pid"))
+    project_db.finish.insert_one({})
+    server.told(signal.SIGTERM)
+    assert server.ended() == 0
+
+
+def test_sigterm_drains_every_worker(project: Project, project_db: Db) -> None:
+    project.job("long", LONG)
+    server = supervised(project, 2)
+    for _ in range(4):
+        project.asked("run", "api:long", "--data", '{"seconds": 1.5}')
+    eventually(lambda: project_db.begun.count_documents({}))
+    server.told(signal.SIGTERM)
+    assert server.ended() == 0
+    begun = project_db.begun.count_documents({})
+    assert project_db.jobRuns.count_documents({"status": "completed"}) == begun
+    assert project_db.pulseJobs.count_documents({"name": "api:long", "status": "queued"}) == 4 - begun
+    assert (locks(project_db), project_db.jobServers.count_documents({})) == (0, 0)
+
+
+def test_a_second_signal_hurries_every_worker(project: Project, project_db: Db) -> None:
+    project.job("long", LONG)
+    server = supervised(project, 2)
+    project.asked("run", "api:long", "--data", '{"seconds": 600}')
+    eventually(project_db.begun.find_one)
+    server.told(signal.SIGINT)
+    eventually(lambda: len(server.records("server stopping")) == 3)  # the supervisor and both workers
+    server.told(signal.SIGINT)
+    assert server.ended(within=20) == 130
+    assert (locks(project_db), project_db.jobServers.count_documents({})) == (0, 0)
+
+
+def test_ctrl_c_reaches_the_supervisor_alone(project: Project, project_db: Db) -> None:
+    project.job("long", LONG)
+    with terminal(project, "start", "--workers", "2") as screen:
+        screen.shows("workers +2")
+        screen.shows("api:long +by hand")
+        project.asked("run", "api:long", "--data", '{"seconds": 1}')
+        eventually(project_db.begun.find_one)
+        screen.types("\x03")
+        # A second SIGINT, from the terminal to the worker itself, would have cut the run short with 130.
+        assert screen.ended() == 0
+        assert screen.plain.count("stopping:") == 1
+        assert screen.plain.count("api:long  ") == 1  # one table, whichever worker shows it
+    assert project_db.jobRuns.count_documents({"status": "completed"}) == 1
+
+
+def test_workers_end_in_order_when_their_supervisor_is_killed(project: Project, project_db: Db) -> None:
+    project.job("long", LONG)
+    server = supervised(project, 2)
+    workers = [psutil.Process(pid) for pid in workers_of(project)]
+    project.asked("run", "api:long", "--data", '{"seconds": 1}')
+    eventually(project_db.begun.find_one)
+    server.told(signal.SIGKILL)
+    eventually(lambda: not any(worker.is_running() for worker in workers))
+    assert project_db.jobRuns.count_documents({"status": "completed"}) == 1
+    assert (locks(project_db), project_db.jobServers.count_documents({})) == (0, 0)
+
+
+def test_a_worker_that_somebody_ends_in_order_is_replaced_at_once(project: Project, project_db: Db) -> None:
+    project.job("long", LONG)
+    server = supervised(project, 2)
+    before = workers_of(project)
+    os.kill(before[0], signal.SIGTERM)
+    assert server.says("worker ended")["how"] == "exit code 0"
+    eventually(lambda: len(set(workers_of(project)) - set(before)) == 1)
+    assert server.process.poll() is None
+
+
+def worker(script: str) -> list[str]:
+    return [sys.executable, "-c", "import os, signal, sys, time\n" + script]
+
+
+async def run_supervisor(command: list[str], **options: Any) -> int:
+    defaults: dict[str, Any] = {
+        "id": "supervisor",
+        "workers": 2,
+        "environ": os.environ,
+        "grace": timedelta(seconds=30),
+        "hand_on": lambda _pid, _reason: 0,
+    }
+    return await Supervisor(command=command, **{**defaults, **options}).run()
+
+
+def begun(directory: Any, count: int) -> Callable[[], bool]:
+    return lambda: len(list(directory.iterdir())) >= count
+
+
+@pytest.mark.parametrize("code", [1, 2])
+async def test_workers_that_are_refused_at_the_start_are_not_started_again(code: int, tmp_path: Any) -> None:
+    script = f"open(os.path.join({str(tmp_path)!r}, str(os.getpid())), 'w')\nsys.exit({code})"
+    assert await run_supervisor(worker(script), first_pause=timedelta(minutes=5)) == code
+    assert len(list(tmp_path.iterdir())) <= 2
+
+
+async def test_workers_that_keep_dying_are_given_up_with_70(tmp_path: Any) -> None:
+    script = f"open(os.path.join({str(tmp_path)!r}, str(os.getpid())), 'w')\nsys.exit(3)"
+    assert await run_supervisor(worker(script), first_pause=timedelta(milliseconds=20)) == 70
+    assert 10 <= len(list(tmp_path.iterdir())) <= 12  # five of each, and what was being started meanwhile
+
+
+async def test_each_dead_workers_locks_are_taken_back_and_again_until_mongodb_answers() -> None:
+    taken: list[tuple[int, str]] = []
+
+    def hand_on(pid: int, reason: str) -> int:
+        taken.append((pid, reason))
+        if len(taken) == 1:
+            raise DatabaseError("away")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 1
+
+    await run_supervisor(worker("os.kill(os.getpid(), 9)"), workers=1, hand_on=hand_on)
+    assert len(taken) == 2
+    assert taken[0] == taken[1]
+    assert taken[0][1].endswith("ended: SIGKILL")
+
+
+IGNORES_SIGTERM = """
+signal.signal(signal.SIGTERM, lambda *_: open(os.path.join({0!r}, 'told'), 'a').write('x'))
+open(os.path.join({0!r}, str(os.getpid())), 'w')
+while True: time.sleep(0.05)
+"""
+
+
+async def test_a_third_signal_kills_what_does_not_listen(tmp_path: Any) -> None:
+    running = asyncio.create_task(run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1))
+    await asyncio.to_thread(eventually, begun(tmp_path, 1))
+    for told in (1, 2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.to_thread(
+            eventually, lambda told=told: (tmp_path / "told").exists() and len((tmp_path / "told").read_text()) == told
+        )
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 137
+
+
+async def test_what_does_not_end_in_time_is_killed_with_all_it_started(tmp_path: Any) -> None:
+    child = "import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    running = asyncio.create_task(
+        run_supervisor(
+            worker(child + IGNORES_SIGTERM.format(str(tmp_path))),
+            workers=1,
+            grace=timedelta(seconds=0.2),
+            beyond_grace=timedelta(seconds=0.2),
+        )
+    )
+    await asyncio.to_thread(eventually, begun(tmp_path, 1))
+    (leader,) = (psutil.Process(int(path.name)) for path in tmp_path.iterdir())
+    (grandchild,) = leader.children()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 137
+    await asyncio.to_thread(eventually, lambda: not grandchild.is_running() or grandchild.status() == "zombie")
