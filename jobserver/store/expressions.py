@@ -8,7 +8,7 @@ from typing import Any
 Expression = Any
 Document = dict[str, Any]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING = datetime.min.replace(tzinfo=UTC)  # a bound that every date passes, and nothing else does
 NOW = "$$NOW"  # the server's clock, the only one that decides
 REMOVE = "$$REMOVE"
 
@@ -26,9 +26,8 @@ def counter(field: str) -> Expression:
 
 
 def plus(field: str, amount: int) -> Expression:
-    """`field` grown by `amount`, never below 0."""
-    grown = {"$add": [counter(field), amount]}
-    return grown if amount > 0 else {"$max": [0, grown]}
+    """`field` changed by `amount`; whatever a hand has left there, at least the amount and never below 0."""
+    return {"$max": [max(amount, 0), {"$add": [counter(field), amount]}]}
 
 
 def from_now(length: timedelta) -> Expression:

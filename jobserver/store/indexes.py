@@ -10,7 +10,7 @@ from pymongo.errors import OperationFailure
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import SyncDb, SyncJobs
-from jobserver.store.expressions import EPOCH
+from jobserver.store.expressions import BEGINNING
 
 DUE = "due"
 PRIORITY_FIRST = (("priority", DESCENDING), ("nextRunAt", ASCENDING))
@@ -46,7 +46,7 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
         IndexModel(
             [("name", ASCENDING), ("lockToken", ASCENDING), *sort],
             name=due_index_name(sort),
-            partialFilterExpression={"nextRunAt": {"$gt": EPOCH}},
+            partialFilterExpression={"nextRunAt": {"$gt": BEGINNING}},
         ),
         # reaping, and the queries that people ask about locks: only running documents are in it
         IndexModel([("lockedAt", ASCENDING)], name="locks", partialFilterExpression={"lockedAt": {"$exists": True}}),

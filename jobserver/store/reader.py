@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync
-from jobserver.store.expressions import EPOCH, NOW, is_moment, milliseconds
+from jobserver.store.expressions import BEGINNING, NOW, is_moment, milliseconds
 from jobserver.store.servers import GRACE
 from jobserver.store.states import Status
 from jobserver.store.views import (
@@ -109,13 +109,13 @@ class Reader:
     def counts(self) -> Counts:
         """How many job documents wait, run, gave up or hang."""
         with asking("counts"):
-            waiting = {**ANY_NAME, **UNLOCKED, "nextRunAt": {"$gt": EPOCH}}
+            waiting = {**ANY_NAME, **UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}
             alive = [server["_id"] for server in self._servers.find({"$expr": _LEASE_HOLDS}, {"_id": 1})]
             stale = {**HELD, "$or": [{"lockedBy": {"$nin": alive}}, {"$expr": {"$lt": ["$lockUntil", NOW]}}]}
             return Counts(
                 queued=self._jobs.count_documents({**waiting, "$expr": {"$lte": ["$nextRunAt", NOW]}}),
                 scheduled=self._jobs.count_documents({**waiting, "$expr": {"$gt": ["$nextRunAt", NOW]}}),
-                running=self._jobs.count_documents({"lockedAt": {"$gt": EPOCH}}),
+                running=self._jobs.count_documents({"lockedAt": {"$gt": BEGINNING}}),
                 dead=self._jobs.count_documents(GAVE_UP),
                 stale_locks=self._jobs.count_documents(stale),
             )

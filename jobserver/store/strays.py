@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.connection import Document, SyncJobs
-from jobserver.store.expressions import EPOCH, NOW, milliseconds
+from jobserver.store.expressions import BEGINNING, NOW, milliseconds
 
 Value = TypeVar("Value")
 
@@ -35,7 +35,7 @@ class StrayStore:
             "name": {"$in": list(names)},
             "lockToken": {"$gt": ""},
             "lockedAt": None,
-            "nextRunAt": {"$gt": EPOCH},
+            "nextRunAt": {"$gt": BEGINNING},
         }
         return self._update(stripped, [{"$set": {"lockedAt": NOW}}])
 
@@ -49,7 +49,7 @@ class StrayStore:
             "lockToken": None,
             "lockedAt": None,
             "priority": None,
-            "nextRunAt": {"$gt": EPOCH},
+            "nextRunAt": {"$gt": BEGINNING},
             "status": None,
         }
         return self._update(unfinished, transitions.adopt(priority))
@@ -58,7 +58,7 @@ class StrayStore:
         expired = {
             "name": {"$in": list(names)},
             "lockToken": None,
-            "lockedAt": {"$gt": EPOCH},
+            "lockedAt": {"$gt": BEGINNING},
             "$expr": {"$lt": [{"$add": ["$lockedAt", milliseconds(lifetime)]}, NOW]},
         }
         return self._update(expired, [{"$unset": "lockedAt"}])

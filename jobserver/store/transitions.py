@@ -16,7 +16,7 @@ from typing import Any
 
 from jobserver.store.documents import ABSENT, ErrorRecord, Lane, ProgressReport, Settlement
 from jobserver.store.expressions import (
-    EPOCH,
+    BEGINNING,
     LOCK_FIELDS,
     NOW,
     REMOVE,
@@ -33,6 +33,7 @@ from jobserver.store.expressions import (
 from jobserver.store.states import TRANSITIONS, Transition
 
 MAX_CRASHES = 3
+MAX_BYTES = 14 * 1024 * 1024  # of MongoDB's 16 MiB: a result and a traceback have to find room
 
 Pipeline = list[Document]
 
@@ -40,16 +41,30 @@ _OCCURRENCE_FIELDS = ("attempt", "crashes", "scheduledFor")
 _FAILURE_FIELDS = ("failedAt", "lastError", "failReason", "stack", "poison")
 
 
-def due(names: str | Sequence[str]) -> Document:
+def due(names: str | Sequence[str], *, since: datetime | None = None) -> Document:
     """Documents that may be claimed: due by the server's clock, unlocked for us and for Pulse, not disabled."""
     return {
         "name": names if isinstance(names, str) else {"$in": list(names)},
         "lockToken": None,
         "lockedAt": None,
         "disabled": {"$ne": True},
-        "nextRunAt": {"$gt": EPOCH},
+        "nextRunAt": {"$gt": BEGINNING} if since is None else {"$gte": since},
         "$expr": {"$lte": ["$nextRunAt", NOW]},
     }
+
+
+def claimable(name: str, *, since: datetime | None = None) -> Document:
+    """Of the due ones, those that can be carried through; a hand may have written anything.
+
+    A list matches what any of its items would, and a document close to MongoDB's limit could not store its end.
+    """
+    sound = [
+        {"$lte": ["$nextRunAt", NOW]},
+        is_moment("nextRunAt"),
+        {"$eq": [{"$type": "$name"}, "string"]},
+        {"$lt": [{"$bsonSize": "$$ROOT"}, MAX_BYTES]},
+    ]
+    return due(name, since=since) | {"$expr": {"$and": sound}}
 
 
 def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
@@ -69,7 +84,7 @@ def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
                 "runCount": plus("runCount", 1),
             }
         },
-        {"$unset": ["progress", "progressData", "expireAt"]},
+        {"$unset": ["progress", "progressData", "expireAt", "cancelReason"]},
     ]
 
 
