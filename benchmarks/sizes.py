@@ -1,0 +1,56 @@
+"""How much is done for each figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Counts, and lengths in seconds."""
+
+    rounds: int
+    long_rounds: int  # of what takes long
+    jobs: int
+    fewer_jobs: int  # where four workers or a slow line share them
+    insert_rate: int  # jobs per second
+    insert_seconds: float
+    idle_seconds: float
+    idle_jobs: int
+    completed: int
+    future: int
+    held: int
+    edits: int
+    commands: int
+
+
+FULL = Sizes(
+    rounds=5,
+    long_rounds=3,
+    jobs=50_000,
+    fewer_jobs=20_000,
+    insert_rate=100,
+    insert_seconds=10.0,
+    idle_seconds=30.0,
+    idle_jobs=100,
+    completed=1_000_000,
+    future=300_000,
+    held=200_000,
+    edits=50,
+    commands=20,
+)
+QUICK = Sizes(
+    rounds=2,
+    long_rounds=1,
+    jobs=5_000,
+    fewer_jobs=3_000,
+    insert_rate=100,
+    insert_seconds=2.0,
+    idle_seconds=5.0,
+    idle_jobs=100,
+    completed=10_000,
+    future=3_000,
+    held=2_000,
+    edits=10,
+    commands=8,
+)
