@@ -1,0 +1,1 @@
+"""One question each: `measure(bench)` answers it."""

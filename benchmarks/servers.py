@@ -1,0 +1,122 @@
+"""`jobserver start` as a process of its own, on a scratch project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from pymongo.database import Database
+
+from benchmarks.figure import NotMeasured
+from benchmarks.mongod import Document, cpu_seconds
+from benchmarks.peers import processes
+
+REPOSITORY = Path(__file__).parents[1]
+JOBS = Path(__file__).parent / "jobs"
+NOOP, PICKUP = "api:noop", "api:pickup"
+START_SECONDS = 60.0
+# As high as it helps: a no-op gains nothing from more at once than a few claims bring.
+CONCURRENCY = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """A running one, or a supervisor with its workers."""
+
+    process: psutil.Process
+    log: Path
+    _read: int = field(default=0)
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes together."""
+        return sum(cpu_seconds(each) for each in self.processes())
+
+    def memory(self) -> int:
+        """Resident bytes of all its processes."""
+        return sum(each.memory_info().rss for each in self.processes())
+
+    def processes(self) -> list[psutil.Process]:
+        """Itself and its workers."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """The log records since the last call."""
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            lines = log.read().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        self._read += sum(map(len, whole))
+        return [json.loads(line) for line in whole if line.startswith(b"{")]
+
+    def await_records(self, event: str, *, count: int = 1) -> None:
+        """Until so many of them have come. Raises NotMeasured."""
+        seen: int = 0
+
+        def have_come() -> bool:
+            nonlocal seen
+            seen += len([record for record in self.new_records() if record.get("event") == event])
+            return seen >= count
+
+        self.await_(have_come, what=f"the server to log {event!r}", seconds=START_SECONDS)
+
+    def await_(self, condition: Callable[[], bool], *, what: str, seconds: float) -> None:
+        """Until a condition holds. Raises NotMeasured with the end of the log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE:
+                raise NotMeasured(f"the server ended while waiting for {what}: {self.last_words()}")
+            if time.monotonic() > deadline:
+                raise NotMeasured(f"waited {seconds:.0f} s for {what}: {self.last_words()}")
+            time.sleep(0.02)
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace").strip()[-500:]
+
+
+@contextmanager
+def project(database: Database[Any], uri: str, jobs: Sequence[str] = ("noop", "pickup")) -> Iterator[Path]:
+    """A folder with these job files of ours, tuned for many short jobs."""
+    with TemporaryDirectory(prefix="jobserver-bench-", ignore_cleanup_errors=True) as folder:
+        (Path(folder) / "jobs").mkdir()
+        for job in jobs:
+            shutil.copy(JOBS / f"{job}.py", Path(folder) / "jobs")
+        write_settings(Path(folder), database=database.name, uri=uri)
+        yield Path(folder)
+
+
+def write_settings(folder: Path, *, database: str, uri: str) -> None:
+    """Its config.yaml, of which JSON is a part."""
+    limits = {
+        "max_concurrency": CONCURRENCY,
+        "default_concurrency": CONCURRENCY,
+        "lock_limit": 0,
+        "default_lock_limit": 0,
+    }
+    settings = {"mongodb": {"uri": uri, "database": database}, "runner": {"config": limits}}
+    (folder / "config.yaml").write_text(json.dumps(settings))
+
+
+@contextmanager
+def started(folder: Path, *, workers: int = 1) -> Iterator[Server]:
+    """Its server, as soon as every worker knows its jobs; it is told to end when the block does."""
+    many = ["--workers", str(workers)] if workers > 1 else []
+    command: processes.Command = [sys.executable, "-m", "jobserver", "start", "--config", folder, *many]
+    with processes.serve(command, folder=folder, log=folder / "server.log") as process:
+        server = Server(process=psutil.Process(process.pid), log=folder / "server.log")
+        server.await_records("server started", count=workers)
+        yield server
+
+
+def set_concurrency(database: Database[Document], job: str, concurrency: int) -> None:
+    """Hold a job back with 0, or let it go, as a person would: by its configuration document."""
+    database.jobConfigs.update_one({"jobName": job}, {"$set": {"concurrency": concurrency}}, upsert=True)
