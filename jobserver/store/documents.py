@@ -110,4 +110,4 @@ class ProgressReport:
         """0 to 100, rounded down to whole percents."""
         if not self.total:
             return None
-        return max(0, min(100, int(100 * self.current / self.total)))
+        return int(min(100, 100 * self.current / self.total))  # the largest numbers give infinity

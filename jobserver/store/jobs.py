@@ -91,10 +91,11 @@ class JobStore:
 
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""
-        outcome = await self._jobs.update_many(
-            {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}, transitions.release()
-        )
-        return outcome.modified_count
+        held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
+        try:
+            return (await self._jobs.update_many(held, transitions.release())).modified_count
+        except PyMongoError as error:
+            raise DatabaseError(f"the locks of {owner} could not be given back: {error}") from error
 
     async def arm(
         self,
@@ -294,9 +295,13 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
     document = by_id.get(_key(settlement.job.id))
     if document is None:
         return False
-    if settlement.transition is Transition.RELEASE:
-        return document.get("lockToken") != settlement.job.token
-    return settlement.job.token in (document.get("settledBy"), document.get("crashedToken"))
+    match settlement.transition:
+        case Transition.RELEASE:
+            return bool(document.get("lockToken") != settlement.job.token)
+        case Transition.REAP:
+            return bool(document.get("crashedToken") == settlement.job.token)
+        case _:
+            return bool(document.get("settledBy") == settlement.job.token)
 
 
 def _key(id_: Any) -> Any:
