@@ -66,7 +66,7 @@ class Workplace:
 
     def now(self) -> datetime:
         """MongoDB's clock."""
-        told: datetime = self.db.command("hello")["localTime"]
+        told: datetime = self.db.command("hello", codec_options=self.jobs.codec_options)["localTime"]
         return told
 
     def locks(self) -> LockStore:
@@ -114,7 +114,9 @@ class Workplace:
             yield [ConfigStore(configs=each[NAMES.configs], history=each[NAMES.history]) for each in databases]
 
 
-def lane(name: str = "job", limit: int = 1000, *, lifetime: timedelta = LIFETIME, everywhere: int | None = None) -> Lane:
+def lane(
+    name: str = "job", limit: int = 1000, *, lifetime: timedelta = LIFETIME, everywhere: int | None = None
+) -> Lane:
     """A share of a claim."""
     return Lane(name=name, limit=limit, lock_lifetime=lifetime, global_limit=everywhere)
 

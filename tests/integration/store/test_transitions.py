@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
-from jobserver.store.documents import ClaimedJob
+from jobserver.store.jobs import as_claimed
 from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
 from jobserver.store.transitions import MAX_CRASHES
 from tests.stores import FAR_AHEAD, LIFETIME, LONG_AGO, Workplace, claim, ending, lane, locks_in
@@ -75,18 +75,7 @@ class Pair:
             )
 
     async def _settle(self) -> None:
-        job = ClaimedJob(
-            id=self.id,
-            name=self.name,
-            token=self.token,
-            fence=1,
-            attempt=1,
-            started_at=LONG_AGO,
-            scheduled_at=LONG_AGO,
-            recurring=False,
-            document={},
-            run_id=f"{self.id}:1",
-        )
+        job = as_claimed({"_id": self.id, "name": self.name, **self._lock()})
         async with self.place.store() as store:
             how = ending(job, self.transition, error="broken", retry_in=timedelta(minutes=1))
             lost = await store.settle([how])
@@ -158,9 +147,7 @@ async def test_a_legal_move_leads_to_its_target_and_leaves_the_right_lock(
     ("status", "transition"),
     [pair for pair in pairs(legal=False) if pair.values != (Status.RUNNING, Transition.ARM)],
 )
-async def test_an_illegal_move_changes_no_byte(
-    place: Workplace, status: Status | None, transition: Transition
-) -> None:
+async def test_an_illegal_move_changes_no_byte(place: Workplace, status: Status | None, transition: Transition) -> None:
     pair = Pair(place, status, transition)
     before = place.raw(pair.id)
     await pair.attempt()
