@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from jobserver.ending import end
 from jobserver.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -174,9 +175,7 @@ class JobServer:
 
     async def _wind_down(self) -> None:
         _log.info("server stopping")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         async with self._turn:
             await self._close_parts()
         _log.info("server stopped", exit_code=self.exit_code)

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jobserver.ending import end
 from jobserver.errors import DatabaseError
 from jobserver.execution.blocking import Blockage, LoopWatch
 from jobserver.runner.pulse.claiming import ClaimLoop
@@ -88,9 +89,7 @@ class PulseLifecycle:
         await self._stop_runs()
         await self._store_last_words()
         await self._give_everything_back()
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await end(self._tasks.values())
 
     async def _grace_period(self) -> None:
         if len(self._runs):
