@@ -17,6 +17,7 @@ import structlog
 from jobserver.definition import JobDefinition, JobSettings, ScanProblem, ScanResult
 from jobserver.errors import ConfigError
 from jobserver.excerpt import excerpt
+from jobserver.lengths import describe_length
 from jobserver.manager.history import HistoryKeeper
 from jobserver.manager.overrides import Overrides, as_document, default_config, parse_overrides, settings_in_force
 from jobserver.runner.interfaces import JobRunner
@@ -205,5 +206,7 @@ def _changed(before: JobSettings | None, after: JobSettings) -> dict[str, str]:
 
 
 def _readable(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return describe_length(value)
     describe = getattr(value, "describe", None)
     return describe() if callable(describe) else value
