@@ -63,7 +63,15 @@ class JobStore:
         return claimed
 
     async def claimed_in_doubt(self, doubt: ClaimInDoubt) -> list[ClaimedJob]:
-        """The documents that a claim with a lost answer did lock."""
+        """The documents that a claim with a lost answer did lock.
+
+        A majority read does not see what no majority has yet, so a majority write that changes nothing goes first.
+        """
+        locked = {"_id": {"$in": doubt.ids}, "lockToken": doubt.token}
+        try:
+            await self._jobs.update_many(locked, {"$set": {"lockToken": doubt.token}})
+        except PyMongoError as error:
+            raise DatabaseError(f"claim {doubt.token} could not be looked up: {error}") from error
         return await self._claimed(doubt.ids, doubt.token)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:

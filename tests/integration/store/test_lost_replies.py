@@ -1,0 +1,196 @@
+"""Commands whose answer never came: each is looked up by its token, none is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from jobserver.errors import DatabaseError
+from jobserver.store.jobs import ClaimInDoubt
+from jobserver.store.states import Transition
+from tests.lossy_proxy import LossyProxy
+from tests.stores import FAR_AHEAD, Workplace, claim, claim_one, completed, ending, failed, ids, lane, to_retry
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@contextmanager
+def fault(place: Workplace, command: str, *, times: int = 1, **what: Any) -> Iterator[str]:
+    """The next so many of these commands fail for the client of the name that this gives."""
+    app_name = f"test {uuid4().hex}"
+    data = {"failCommands": [command], "appName": app_name, **what}
+    admin = place.db.client.admin
+    admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data})
+    try:
+        yield app_name
+    finally:
+        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_by_its_token(place: Workplace) -> None:
+    place.put_many(30)
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        others = await claim(store, limit=10, owner="another server")
+        proxy.lose_reply_of("update")
+        with pytest.raises(ClaimInDoubt) as doubt:
+            await claim(store, limit=12, token="mine")
+        assert proxy.lost == ["update"]
+        found = await store.claimed_in_doubt(doubt.value)
+        assert await store.settle([completed(job) for job in found]) == []
+    assert len(found) == 12
+    assert set(ids(found)).isdisjoint(ids(others))
+    assert {job.token for job in found} == {"mine"}
+    assert place.jobs.count_documents({"lockToken": "mine"}) == 0
+    assert place.jobs.count_documents({"fence": 1}) == 22
+
+
+async def test_a_claim_whose_documents_could_not_be_read_back_is_found_by_its_token(place: Workplace) -> None:
+    place.put_many(7)
+    with fault(place, "find", times=2, closeConnection=True) as app_name:
+        async with place.store(app_name=app_name) as store:
+            with pytest.raises(ClaimInDoubt) as doubt:
+                await claim(store)
+            found = await store.claimed_in_doubt(doubt.value)
+    assert len(found) == 7
+    assert {job.fence for job in found} == {1}
+
+
+async def test_a_claim_that_no_majority_has_confirmed_in_time_is_in_doubt(place: Workplace) -> None:
+    place.put_many(3)
+    with fault(place, "update", writeConcernError={"code": 64, "errmsg": "waiting timed out"}) as app_name:
+        async with place.store(app_name=app_name) as store:
+            with pytest.raises(ClaimInDoubt) as doubt:
+                await claim(store)
+            assert len(await store.claimed_in_doubt(doubt.value)) == 3
+
+
+async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Workplace) -> None:
+    place.put_many(3)
+    with fault(place, "update", closeConnection=True) as app_name:
+        async with place.store(app_name=app_name) as store:
+            with pytest.raises(ClaimInDoubt) as doubt:
+                await claim(store)
+            assert await store.claimed_in_doubt(doubt.value) == []
+            assert len(await claim(store)) == 3
+
+
+async def test_a_claim_that_could_not_even_look_is_not_in_doubt(place: Workplace) -> None:
+    place.put_many(3)
+    with fault(place, "aggregate", times=2, closeConnection=True) as app_name:
+        async with place.store(app_name=app_name) as store:
+            with pytest.raises(DatabaseError) as caught:
+                await claim(store)
+    assert not isinstance(caught.value, ClaimInDoubt)
+
+
+async def test_a_doubt_covers_the_jobs_with_a_global_limit_too(place: Workplace) -> None:
+    place.put_many(5)
+    place.put_many(5, name="limited")
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        proxy.lose_reply_of("find", times=4)
+        with pytest.raises(ClaimInDoubt) as doubt:
+            await claim(store, lane(), lane("limited", everywhere=3), token="mine")
+        proxy.lose_reply_of("find", times=0)
+        found = await store.claimed_in_doubt(doubt.value)
+    assert len(found) == place.jobs.count_documents({"lockToken": "mine"}) > 0
+    assert set(ids(found)) == {document["_id"] for document in place.jobs.find({"lockToken": "mine"})}
+
+
+async def test_ends_whose_answer_was_lost_are_told_again_and_count_once(place: Workplace) -> None:
+    place.put_many(6)
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        jobs = await claim(store)
+        ends = [
+            completed(jobs[0]),
+            completed(jobs[1], "a result"),
+            failed(jobs[2]),
+            to_retry(jobs[3]),
+            ending(jobs[4], Transition.CANCEL),
+            ending(jobs[5], Transition.RELEASE),
+        ]
+        proxy.lose_reply_of("update")
+        with pytest.raises(DatabaseError):
+            await store.settle(ends)
+        assert await store.settle(ends) == []
+    assert proxy.lost == ["update"]
+    states = [place.get(job.id)["status"] for job in jobs]
+    assert states == ["completed", "completed", "failed", "scheduled", "cancelled", "queued"]
+    assert [place.get(job.id).get("failCount") for job in jobs] == [None, None, 1, 1, None, None]
+    assert [place.get(job.id).get("finishedCount") for job in jobs[:2]] == [1, 1]
+
+
+async def test_of_ends_told_again_only_those_without_a_lock_are_lost(place: Workplace) -> None:
+    place.put_many(3)
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        jobs = await claim(store)
+        place.jobs.update_one({"_id": jobs[1].id}, {"$set": {"lockToken": "stolen"}})
+        ends = [completed(job) for job in jobs]
+        proxy.lose_reply_of("update")
+        with pytest.raises(DatabaseError):
+            await store.settle(ends)
+        assert await store.settle(ends) == [ends[1]]
+
+
+async def test_a_single_end_whose_answer_was_lost_is_stored_once(place: Workplace) -> None:
+    """The driver itself sends it again, and MongoDB knows it by its number."""
+    id_ = place.put()
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        job = await claim_one(store)
+        proxy.lose_reply_of("update")
+        assert await store.settle([failed(job)]) == []
+    assert proxy.lost == ["update"]
+    assert place.get(id_)["failCount"] == 1
+
+
+async def test_a_holder_whose_answer_was_lost_is_armed_once(place: Workplace) -> None:
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        proxy.lose_reply_of("findAndModify")
+        holder = await store.arm(
+            "job",
+            key="k",
+            first=FAR_AHEAD,
+            recurs=True,
+            enabled=True,
+            priority=0,
+            fields={},
+            create=True,
+            afresh=False,
+        )
+    assert proxy.lost == ["findAndModify"]
+    assert holder is not None
+    assert place.jobs.count_documents({}) == 1
+
+
+async def test_a_document_whose_answer_was_lost_is_queued_once(place: Workplace) -> None:
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        proxy.lose_reply_of("insert")
+        await store.insert({"_id": "run now 1", "name": "job"})
+        await store.insert({"_id": "run now 1", "name": "job"})
+    assert proxy.lost == ["insert"]
+    assert place.jobs.count_documents({}) == 1
+
+
+async def test_giving_back_may_be_told_again(place: Workplace) -> None:
+    place.put_many(4)
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        await claim(store, owner="ours")
+        proxy.lose_reply_of("update")
+        with pytest.raises(DatabaseError):
+            await store.release(owner="ours")
+        assert await store.release(owner="ours") == 0
+    assert place.jobs.count_documents({"attempt": 0, "runCount": 0, "status": "queued"}) == 4
+
+
+async def test_a_sign_of_life_whose_answer_was_lost_has_been_given(place: Workplace) -> None:
+    id_ = place.put()
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        job = await claim_one(store, lane(lifetime=timedelta(minutes=1)))
+        proxy.lose_reply_of("update")
+        assert await store.touch(job, lock_lifetime=timedelta(hours=1))
+    assert proxy.lost == ["update"]
+    assert place.get(id_)["lockUntil"] - place.now() > timedelta(minutes=50)
