@@ -107,10 +107,12 @@ class JobManager:
             if isinstance(name := document.get("jobName"), str)
         }
         for name, managed in list(self._jobs.items()):
-            await self._apply(managed, documents.get(name) or await self._recreate(managed))
+            document = documents.get(name, {})
+            await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
 
     async def _recreate(self, managed: Managed) -> Config:
-        """Somebody deleted the document: the job goes on with its defaults, in a new one."""
+        """Somebody deleted the document, or replaced it: the job goes on with its defaults where nothing is said."""
+        await self._configs.ensure_unique()
         definition = managed.definition
         defaults = default_config(definition.defaults)
         await self._configs.create(

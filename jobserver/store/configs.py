@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import AsyncJobs, Document
 from jobserver.store.expressions import NOW, REMOVE, literal
+from jobserver.store.indexes import config_indexes
 
 RESET_FIELDS = ("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority")
 
@@ -43,6 +44,15 @@ class ConfigStore:
             return await self._configs.find_one({"jobName": name})
         except PyMongoError as error:
             raise _away(f"the configuration of {name} could not be read", error) from error
+
+    async def ensure_unique(self) -> None:
+        """The index again, after somebody has dropped or renamed the collection: all servers then recreate at once."""
+        try:
+            await self._configs.create_indexes(config_indexes())
+        except DuplicateKeyError:  # a hand has written several documents of one job: there is nothing to keep single
+            return
+        except PyMongoError as error:
+            raise _away("the index of configurations could not be created", error) from error
 
     async def create(self, name: str, *, checksum: str, enabled: bool, defaults: Document) -> bool:
         """The document of a job seen for the first time; False when it is there already (another server was first)."""

@@ -26,7 +26,7 @@ def ensure_indexes(
     """Create what is missing. Raises DatabaseError that names the index and what stands in its way."""
     _create(database[names.jobs], job_indexes(sort))
     _create(database[names.runs], run_indexes(history_retention))
-    _create(database[names.configs], [IndexModel("jobName", name="one_per_job", unique=True)])
+    _create(database[names.configs], config_indexes())
     _create(
         database[names.history],
         [IndexModel([("jobName", ASCENDING), ("version", DESCENDING)], name="one_per_version", unique=True)],
@@ -74,6 +74,11 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             partialFilterExpression={"expireAt": {"$exists": True}},
         ),
     ]
+
+
+def config_indexes() -> list[IndexModel]:
+    """Configurations: one document per job, however many servers discover it at once."""
+    return [IndexModel("jobName", name="one_per_job", unique=True)]
 
 
 def run_indexes(retention: timedelta) -> list[IndexModel]:
