@@ -53,14 +53,6 @@ class ClaimedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """The recurring document of a job, as scheduling left it."""
-
-    id: Any
-    next_run_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRecord:
     """Why a run failed: one line for `lastError`, and the traceback for `stack`."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,9 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
+from jobserver.store.candidates import READ_AHEAD, Candidate, Candidates
 from jobserver.store.connection import AsyncJobs, Document
-from jobserver.store.documents import ABSENT, ClaimedJob, Holder, Lane, ProgressReport, Settlement
+from jobserver.store.documents import ABSENT, ClaimedJob, Lane, ProgressReport, Settlement
 from jobserver.store.states import Transition
 
 MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
@@ -46,21 +48,39 @@ class JobStore:
         self._sort = dict(sort)
         self._retention = retention
         self._failed_retention = failed_retention
+        self._candidates = Candidates()
 
-    async def claim(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
-        """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`."""
+    async def claim(
+        self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str, ahead: bool = False
+    ) -> list[ClaimedJob]:
+        """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`.
+
+        `ahead` works through a known backlog: it reads more ids than it locks, and goes on with those of the last
+        call. What has become due since may then wait for a few calls.
+        """
+        if not ahead:
+            self._candidates.clear()
         claimed: list[ClaimedJob] = []
         try:
             for group in _groups(lanes):
-                if len(claimed) < limit:
-                    claim = self._claim_limited if group[0].global_limit is not None else self._claim_group
-                    claimed += await claim(group, limit=limit - len(claimed), token=token, owner=owner)
+                left = limit - len(claimed)
+                if left <= 0:
+                    break
+                if group[0].global_limit is not None:
+                    claimed += await self._claim_limited(group[0], limit=left, token=token, owner=owner)
+                else:
+                    candidates = await self._next_candidates(group, limit=left, ahead=ahead)
+                    claimed += await self._lock(candidates, group, token=token, owner=owner)
         except DatabaseError as error:
             if not claimed:
                 raise
             ids = [*(job.id for job in claimed), *(error.ids if isinstance(error, ClaimInDoubt) else ())]
             raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
         return claimed
+
+    def unfinished(self) -> set[str]:
+        """The jobs of the last claim that may have more due documents than it locked."""
+        return self._candidates.unfinished()
 
     async def claimed_in_doubt(self, doubt: ClaimInDoubt) -> list[ClaimedJob]:
         """The documents that a claim with a lost answer did lock.
@@ -117,8 +137,11 @@ class JobStore:
         fields: Document,
         create: bool,
         afresh: bool,
-    ) -> Holder | None:
-        """Give the recurring document of a job its schedule; None where there is none and `create` is off."""
+    ) -> datetime | None:
+        """Give the recurring document of a job its schedule; returns its next moment, None where there is none.
+
+        Without `create` a document that is not there, or is not ours, is left so.
+        """
         change = transitions.arm(
             key=key, first=first, recurs=recurs, enabled=enabled, priority=priority, fields=fields, afresh=afresh
         )
@@ -138,7 +161,7 @@ class JobStore:
                 continue
             except PyMongoError as error:
                 raise DatabaseError(f"{name} could not be scheduled: {error}") from error
-            return Holder(id=found["_id"], next_run_at=found.get("nextRunAt")) if found else None
+            return _moment_or_none((found or {}).get("nextRunAt"))
         raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
 
     async def insert(self, document: Document) -> None:
@@ -150,21 +173,36 @@ class JobStore:
         except PyMongoError as error:
             raise DatabaseError(f"{document['name']} could not be queued: {error}") from error
 
-    async def _claim_group(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
-        ids = await self._due_ids(lanes, limit)
-        if not ids:
+    async def _next_candidates(self, lanes: Sequence[Lane], *, limit: int, ahead: bool) -> list[Candidate]:
+        waiting = self._candidates.pick(lanes, limit)
+        if waiting:
+            return waiting
+        times = READ_AHEAD if ahead else 1
+        wider = [replace(lane, limit=min(lane.limit, limit) * times) for lane in lanes]
+        self._candidates.put(await self._due(wider, limit * times), wider, limit * times)
+        return self._candidates.pick(lanes, limit)
+
+    async def _lock(
+        self, candidates: Sequence[Candidate], lanes: Sequence[Lane], *, token: str, owner: str
+    ) -> list[ClaimedJob]:
+        if not candidates:
             return []
+        ids = [candidate.id for candidate in candidates]
         still_due = transitions.due([lane.name for lane in lanes]) | {"_id": {"$in": ids}}
+        change = transitions.claim(lanes, token=token, owner=owner)
         try:
-            await self._jobs.update_many(still_due, transitions.claim(lanes, token=token, owner=owner))
-            return await self._claimed(ids, token)
+            # Without the hint the planner tries the due index against the ids, at every claim.
+            await self._jobs.update_many(still_due, change, hint="_id_")
+            claimed = await self._claimed(ids, token)
         except (PyMongoError, DatabaseError) as error:
             raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
+        if len(claimed) < len(ids):
+            self._candidates.give_way(len(ids))
+        return claimed
 
-    async def _claim_limited(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
+    async def _claim_limited(self, lane: Lane, *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
         """One by one, each into a numbered slot that a unique index keeps single: no counter that could drift."""
-        (lane,) = lanes
-        ids = await self._due_ids([lane], min(limit, lane.limit))
+        ids = [candidate.id for candidate in await self._due([lane], limit)]
         locked: list[Any] = []
         try:
             for slot in await self._free_global_slots(lane) if ids else ():
@@ -193,12 +231,13 @@ class JobStore:
             return False
         return True
 
-    async def _due_ids(self, lanes: Sequence[Lane], limit: int) -> list[Any]:
+    async def _due(self, lanes: Sequence[Lane], limit: int) -> list[Candidate]:
         try:
             cursor = await self._jobs.aggregate(due_pipeline(lanes, limit, self._sort, self._jobs.name))
-            return [document["_id"] for document in await cursor.to_list()]
+            found = await cursor.to_list()
         except PyMongoError as error:
             raise DatabaseError(f"due jobs could not be read: {error}") from error
+        return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
 
     async def _claimed(self, ids: list[Any], token: str) -> list[ClaimedJob]:
         try:
@@ -258,7 +297,7 @@ def _lane_pipeline(lane: Lane, limit: int, sort: Document) -> list[Document]:
         {"$match": transitions.due(lane.name)},
         {"$sort": sort},
         {"$limit": min(lane.limit, limit)},
-        {"$project": dict.fromkeys(sort, 1)},
+        {"$project": {"name": 1, **dict.fromkeys(sort, 1)}},
     ]
 
 
@@ -320,6 +359,10 @@ def _key(id_: Any) -> Any:
 def _start_order(document: Document) -> tuple[float, datetime]:
     priority = document.get("priority")
     return (-priority if isinstance(priority, (int, float)) else 0, _moment(document["scheduledFor"]))
+
+
+def _moment_or_none(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) else None
 
 
 def _moment(value: Any) -> datetime:

@@ -82,37 +82,27 @@ class ClaimLoop:
         if self._doubt is not None:
             self._start(await self._store.claimed_in_doubt(self._doubt))
             self._doubt = None
-        self._backlog |= self._wakeups.take(self._jobs)
+        hinted = self._wakeups.take(self._jobs)
         if self._monotonic() >= self._next_poll:
             self._next_poll = self._monotonic() + self._process_every
-            self._backlog.update(self._jobs)
+            hinted.update(self._jobs)
+        self._backlog |= hinted
         lanes = self._capacity.lanes(self._backlog)
         if lanes:
-            await self._claim(lanes)
+            await self._claim(lanes, ahead=not hinted)
         if self._capacity.lanes(self._backlog):
             return 0.0
         return max(0.0, self._next_poll - self._monotonic())
 
-    async def _claim(self, lanes: list[Lane]) -> None:
+    async def _claim(self, lanes: list[Lane], *, ahead: bool) -> None:
         limit = min(self._capacity.free(), LARGEST_BATCH)
         # Taken off before the answer: a hint that comes while we ask must not be lost.
-        asked = {lane.name for lane in lanes}
-        self._backlog -= asked
-        owner = self._lease.owner
-        claimed = await self._store.claim(lanes, limit=limit, token=uuid.uuid4().hex, owner=owner)
-        self._backlog |= _came_back_full(lanes, limit, claimed)
+        self._backlog.difference_update(lane.name for lane in lanes)
+        token, owner = uuid.uuid4().hex, self._lease.owner
+        claimed = await self._store.claim(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
+        self._backlog |= self._store.unfinished()
         self._start(claimed)
 
     def _start(self, claimed: list[ClaimedJob]) -> None:
         for job in claimed:
             self._begin(job)
-
-
-def _came_back_full(lanes: list[Lane], limit: int, claimed: list[ClaimedJob]) -> set[str]:
-    """The jobs that may have more: their lane was filled, or the batch was before it came to them."""
-    if len(claimed) >= limit:
-        return {lane.name for lane in lanes}
-    counts: dict[str, int] = {}
-    for job in claimed:
-        counts[job.name] = counts.get(job.name, 0) + 1
-    return {lane.name for lane in lanes if counts.get(lane.name, 0) >= lane.limit}

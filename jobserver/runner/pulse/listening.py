@@ -12,22 +12,16 @@ HORIZON = timedelta(minutes=10)  # what is due later is left to polling
 
 
 class JobHints:
-    """What an event of the jobs collection says about due work."""
+    """What a new job document says about due work."""
 
     def __init__(self, *, wakeups: Wakeups, clock: ServerClock) -> None:
         self._wakeups, self._clock = wakeups, clock
-        self._holders: dict[str, str] = {}
-
-    def know_holder(self, id_: Any, name: str) -> None:
-        """Updates do not say the name; the documents of recurring jobs are known by their ids."""
-        self._holders[repr(id_)] = name
 
     def hear(self, event: Any) -> None:
-        """Wake the claim for what is due, at the moment it is."""
-        due = event.get("nextRunAt")
-        if not isinstance(due, datetime):
+        """Wake the claim for the document's job, at the moment it is due."""
+        name, due = event.get("name"), event.get("nextRunAt")
+        if not isinstance(name, str) or not isinstance(due, datetime):
             return
-        name = event.get("name") or self._holders.get(repr(event.get("documentKey", {}).get("_id")), "")
         delay = due - self._clock.now()
         if delay <= HORIZON:
-            self._wakeups.hint_in(delay, name if isinstance(name, str) else "")
+            self._wakeups.hint_in(delay, name)

@@ -90,7 +90,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         default_lock_limit=settings.default_lock_limit,
     )
     reporter = RunReporter(monotonic=monotonic)
-    upkeep = Upkeep(capacity=capacity, wakeups=wakeups, clock=clock)
+    upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
     settling = SettleLoop(
         store=store,
         history=RunStore(database[names.runs]),
@@ -151,7 +151,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
 
     return JobRunner(
         executor=PulseExecutor(jobs=jobs, wakeups=wakeups, changed=heartbeat.soon),
-        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, hints=hints, clock=clock),
+        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock),
         lifecycle=PulseLifecycle(
             prepare=lambda: ensure_indexes(
                 chores, names, sort=settings.sort, history_retention=settings.history_retention

@@ -6,7 +6,6 @@ from typing import Any, assert_never
 
 from jobserver.definition import JobSettings
 from jobserver.runner.pulse.jobs import KnownJobs
-from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.schedule import Schedule, ScheduleKind
 from jobserver.store.clock import ServerClock
@@ -18,16 +17,14 @@ from jobserver.store.recurrence import first_moment, pulse_fields
 class PulseScheduler:
     """A `JobScheduler`: one `single` document per job holds its next moment."""
 
-    def __init__(
-        self, *, store: JobStore, jobs: KnownJobs, wakeups: Wakeups, hints: JobHints, clock: ServerClock
-    ) -> None:
-        self._store, self._jobs, self._wakeups, self._hints, self._clock = store, jobs, wakeups, hints, clock
+    def __init__(self, *, store: JobStore, jobs: KnownJobs, wakeups: Wakeups, clock: ServerClock) -> None:
+        self._store, self._jobs, self._wakeups, self._clock = store, jobs, wakeups, clock
 
     async def schedule(self, name: str, settings: JobSettings, *, afresh: bool = False) -> None:
         known = self._jobs.get(name)
         checksum = known.definition.checksum if known else ""
         schedule = settings.schedule
-        holder = await self._store.arm(
+        next_run_at = await self._store.arm(
             name,
             key=schedule_key(schedule, checksum),
             first=first_moment(schedule, now=self._clock.now()),
@@ -38,10 +35,8 @@ class PulseScheduler:
             create=schedule.kind is not ScheduleKind.MANUAL,
             afresh=afresh,
         )
-        if holder is not None:
-            self._hints.know_holder(holder.id, name)
-            if holder.next_run_at is not None:
-                self._wakeups.hint_in(holder.next_run_at - self._clock.now(), name)
+        if next_run_at is not None:
+            self._wakeups.hint_in(next_run_at - self._clock.now(), name)
 
     async def run_job_now(self, name: str, settings: JobSettings, *, request: Any) -> None:
         asked = Request(name=name, requested_by="runNow")

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.running import Run
 from jobserver.runner.pulse.verdict import missed_occurrence
 from jobserver.runner.pulse.wakeups import Wakeups
@@ -21,8 +22,8 @@ _log = structlog.get_logger("jobserver")
 class Upkeep:
     """A listener of the settle loop."""
 
-    def __init__(self, *, capacity: Capacity, wakeups: Wakeups, clock: ServerClock) -> None:
-        self._capacity, self._wakeups, self._clock = capacity, wakeups, clock
+    def __init__(self, *, jobs: KnownJobs, capacity: Capacity, wakeups: Wakeups, clock: ServerClock) -> None:
+        self._jobs, self._capacity, self._wakeups, self._clock = jobs, capacity, wakeups, clock
 
     def settled(self, settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
         """Free what these held and note when their jobs are due again."""
@@ -32,9 +33,14 @@ class Upkeep:
                 self._wakeups.hint_in(settlement.next_run_at - self._clock.now(), settlement.job.name)
             elif settlement.retry_in is not None:
                 self._wakeups.hint_in(settlement.retry_in, settlement.job.name)
-            elif settlement.transition is not Transition.COMPLETE:
+            elif settlement.transition is not Transition.COMPLETE or self._had_global_slot(settlement.job.name):
                 self._wakeups.hint([settlement.job.name])
         self._wakeups.nudge()
+
+    def _had_global_slot(self, name: str) -> bool:
+        """A slot that all servers share is free again, and another document may be waiting for it."""
+        known = self._jobs.get(name)
+        return known is not None and known.settings.global_concurrency is not None
 
     def warn_of_missed(self, run: Run, settlement: Settlement) -> None:
         """Say so when an occurrence came due while the one before it still ran."""

@@ -32,10 +32,10 @@ class Wakeups:
         self._event.set()
 
     def hint_in(self, delay: timedelta, name: str) -> None:
-        """This job will have due work in so long; the empty name means any."""
+        """This job will have due work in so long."""
         seconds = delay.total_seconds()
         if seconds <= 0:
-            self._fire(name)
+            self.hint([name])
         elif len(self._timers) < MOST_TIMERS:
             # Equal to the millisecond is one: a thousand documents due together need one look.
             timer = (round(self._monotonic() + seconds + 0.001, 3), name)
@@ -70,13 +70,4 @@ class Wakeups:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)
             self._waiting.discard(timer)
-            self._fire(timer[1])
-        if self._names or self._everything:
-            self._event.clear()
-
-    def _fire(self, name: str) -> None:
-        if name:
-            self._names.add(name)
-        else:
-            self._everything = True
-        self._event.set()
+            self._names.add(timer[1])

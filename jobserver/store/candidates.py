@@ -1,0 +1,74 @@
+"""Ids of due documents, read ahead of the claims that lock them.
+
+Every claimed document leaves a gap in the index that the next read from its start has to cross, so a long backlog is
+read in long pieces. Candidates are hints: the lock itself decides whether a document is still due.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jobserver.store.documents import Lane
+
+READ_AHEAD = 4  # claims per read, once a backlog shows
+
+
+class Candidate(NamedTuple):
+    """One due document: enough to lock it, and to keep the order in which it is due."""
+
+    name: str
+    id: Any
+    priority: Any
+
+
+class Candidates:
+    """What was read and not yet tried, in the order of the claim; and of which jobs there may be more to read."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Candidate] = []
+        self._more: set[str] = set()
+
+    def clear(self) -> None:
+        """Forget them: something more urgent may have come."""
+        self._waiting.clear()
+        self._more.clear()
+
+    def put(self, found: Sequence[Candidate], lanes: Sequence[Lane], limit: int) -> None:
+        """Take in what a read of these lanes came to."""
+        self._waiting += found
+        counts = Counter(candidate.name for candidate in found)
+        for lane in lanes:
+            if len(found) >= limit or counts[lane.name] >= lane.limit:
+                self._more.add(lane.name)
+            else:
+                self._more.discard(lane.name)
+
+    def pick(self, lanes: Sequence[Lane], limit: int) -> list[Candidate]:
+        """The first that these lanes have room for; they are waiting no more."""
+        room = {lane.name: lane.limit for lane in lanes}
+        picked: list[Candidate] = []
+        left: list[Candidate] = []
+        for candidate in self._waiting:
+            if len(picked) < limit and room.get(candidate.name, 0) > 0:
+                room[candidate.name] -= 1
+                picked.append(candidate)
+            else:
+                left.append(candidate)
+        self._waiting = left
+        return picked
+
+    def unfinished(self) -> set[str]:
+        """The jobs that may have more than was picked."""
+        return self._more | {candidate.name for candidate in self._waiting}
+
+    def give_way(self, step: int) -> None:
+        """Other servers are after the same ones: begin somewhere else among the equally urgent."""
+        if not self._waiting:
+            return
+        urgent = self._waiting[0].priority
+        equal = next((n for n, each in enumerate(self._waiting) if each.priority != urgent), len(self._waiting))
+        start = step * random.randrange(max(1, equal // step))
+        self._waiting = [*self._waiting[start:equal], *self._waiting[:start], *self._waiting[equal:]]
