@@ -1,0 +1,33 @@
+"""What tests of whole servers may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from pymongo import MongoClient
+from structlog.testing import capture_logs
+
+from tests.project import Project, forgive_cut_off_connects, scratch_project
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For the tests in this folder."""
+    forgive_cut_off_connects(items, Path(__file__).parent)
+
+
+@pytest.fixture
+def project(tmp_path: Path, mongo_client: MongoClient[dict[str, Any]], mongo_uri: str) -> Iterator[Project]:
+    """A project of this test's own."""
+    with scratch_project(tmp_path / "project", mongo_client, mongo_uri) as project:
+        yield project
+
+
+@pytest.fixture
+def log() -> Iterator[list[structlog.typing.EventDict]]:
+    """What servers in this process have logged so far: the fields of each record, its text in `event`."""
+    with capture_logs() as records:
+        yield records
