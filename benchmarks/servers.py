@@ -79,8 +79,14 @@ class Server:
             time.sleep(0.02)
 
     def last_words(self) -> str:
-        """The end of its log."""
-        return self.log.read_text(errors="replace").strip()[-500:]
+        """The last line of its log, of a traceback the last line."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        try:
+            record = json.loads(lines[-1])
+        except ValueError:
+            return lines[-1][-500:]
+        trouble = str(record.get("exception") or record.get("error") or "").strip().splitlines()
+        return ": ".join([str(record.get("event")), *trouble[-1:]])
 
 
 @contextmanager
