@@ -42,6 +42,11 @@ class Workplace:
         self.history = database[NAMES.history]
         ensure_indexes(deciding_sync(database), NAMES)
 
+    def clear(self) -> None:
+        """Take every document away."""
+        for name in (NAMES.jobs, NAMES.configs, NAMES.history, NAMES.runs, NAMES.servers):
+            self.db[name].delete_many({})
+
     def put(self, **fields: Any) -> Any:
         """Insert one job document that is due unless it says otherwise; returns its id."""
         return self.jobs.insert_one({"name": "job", "nextRunAt": LONG_AGO, **fields}).inserted_id

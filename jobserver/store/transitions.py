@@ -181,6 +181,7 @@ def reap(reason: str) -> Pipeline:
                 "failReason": _either(poison, message, keep("failReason")),
                 "lastFinishedAt": _either(poison, NOW, keep("lastFinishedAt")),
                 "nextRunAt": _either(poison, REMOVE, "$nextRunAt"),
+                "rearmAt": _either(poison, REMOVE, keep("rearmAt")),
                 "uniqueKey": _either(poison, REMOVE, keep("uniqueKey")),
             }
         },
@@ -250,7 +251,8 @@ def arm(
     moment: Expression = first if first is not None else REMOVE
     held: Expression = keep("heldRunAt")
     if enabled:
-        on_wake = moment if recurs else held
+        # The run that was under way when it was disabled may have failed: what is due then is in nextRunAt.
+        on_wake = moment if recurs else {"$ifNull": [held, keep("nextRunAt")]}
         unlocked_next: Expression = {
             "$switch": {
                 "branches": [{"case": changed, "then": moment}, {"case": woken, "then": on_wake}],
@@ -260,7 +262,9 @@ def arm(
         held_next: Expression = REMOVE
     else:
         unlocked_next = REMOVE
-        held_next = REMOVE if recurs else {"$ifNull": [_either(changed, moment, "$nextRunAt"), held]}
+        # While it is locked, nextRunAt is the moment of the run under way, which is not owed again.
+        due_later = {"$ifNull": [_either(locked, REMOVE, "$nextRunAt"), held]}
+        held_next = REMOVE if recurs else _either(changed, moment, due_later)
     scheduled = TRANSITIONS[Transition.ARM].target
     return [
         {

@@ -344,15 +344,15 @@ async def test_a_server_gives_back_what_it_holds_and_nothing_else(place: Workpla
     assert all(place.get(job.id)["lockedBy"] == "theirs" for job in theirs)
 
 
-async def test_giving_back_while_mongodb_is_away_says_so_in_our_own_words(place: Workplace, db: Any) -> None:
+async def test_giving_back_while_mongodb_is_away_says_so_in_our_own_words(place: Workplace) -> None:
     broken = {"failCommands": ["update"], "errorCode": 11600, "appName": "cut off"}
-    db.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": broken})
+    place.db.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": broken})
     try:
         async with place.store(app_name="cut off") as store:
             with pytest.raises(DatabaseError) as caught:
                 await store.release(owner="ours")
     finally:
-        db.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        place.db.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert isinstance(caught.value.__cause__, PyMongoError)
 
 

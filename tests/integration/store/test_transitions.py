@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from bson import ObjectId
-from pymongo import MongoClient
 
 from jobserver.store.jobs import as_claimed
 from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
@@ -21,14 +19,6 @@ pytestmark = pytest.mark.timeout(30)
 STATES = (None, *(status for status in Status if status is not Status.SKIPPED))  # skipped stands in history alone
 # A holder is armed and claimed whatever its last run came to; every other move is one of a single occurrence.
 OF_HOLDERS = (Transition.ARM, Transition.CLAIM)
-
-
-@pytest.fixture(scope="module")
-def place(mongo_uri: str, mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Workplace]:
-    """One database for all pairs: each has a name, a server and a token of its own."""
-    name = f"test_{uuid4().hex}"
-    yield Workplace(mongo_uri, mongo_client[name])
-    mongo_client.drop_database(name)
 
 
 class Pair:
