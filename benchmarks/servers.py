@@ -57,16 +57,16 @@ class Server:
         self._read += sum(map(len, whole))
         return [json.loads(line) for line in whole if line.startswith(b"{")]
 
-    def await_records(self, event: str, *, count: int = 1) -> None:
-        """Until so many of them have come. Raises NotMeasured."""
+    def await_start(self, workers: int = 1) -> None:
+        """Until each of its processes says that it knows its jobs. Raises NotMeasured."""
         seen: int = 0
 
-        def have_come() -> bool:
+        def have_started() -> bool:
             nonlocal seen
-            seen += len([record for record in self.new_records() if record.get("event") == event])
-            return seen >= count
+            seen += len([record for record in self.new_records() if record.get("event") == "server started"])
+            return seen >= workers
 
-        self.await_(have_come, what=f"the server to log {event!r}", seconds=START_SECONDS)
+        self.await_(have_started, what="the server to start", seconds=START_SECONDS)
 
     def await_(self, condition: Callable[[], bool], *, what: str, seconds: float) -> None:
         """Until a condition holds. Raises NotMeasured with the end of the log."""
@@ -115,12 +115,18 @@ def write_settings(folder: Path, *, database: str, uri: str) -> None:
 @contextmanager
 def started(folder: Path, *, workers: int = 1) -> Iterator[Server]:
     """Its server, as soon as every worker knows its jobs; it is told to end when the block does."""
+    with starting(folder, workers=workers) as server:
+        server.await_start(workers)
+        yield server
+
+
+@contextmanager
+def starting(folder: Path, *, workers: int = 1) -> Iterator[Server]:
+    """The same without waiting."""
     many = ["--workers", str(workers)] if workers > 1 else []
     command: processes.Command = [sys.executable, "-m", "jobserver", "start", "--config", folder, *many]
     with processes.serve(command, folder=folder, log=folder / "server.log") as process:
-        server = Server(process=psutil.Process(process.pid), log=folder / "server.log")
-        server.await_records("server started", count=workers)
-        yield server
+        yield Server(process=psutil.Process(process.pid), log=folder / "server.log")
 
 
 def set_concurrency(database: Database[Document], job: str, concurrency: int) -> None:

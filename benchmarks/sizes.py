@@ -15,6 +15,7 @@ class Sizes:
     fewer_jobs: int  # where four workers or a slow line share them
     insert_rate: int  # jobs per second
     insert_seconds: float
+    insert_rounds: int
     idle_seconds: float
     idle_jobs: int
     completed: int
@@ -31,6 +32,7 @@ FULL = Sizes(
     fewer_jobs=20_000,
     insert_rate=100,
     insert_seconds=10.0,
+    insert_rounds=2,
     idle_seconds=30.0,
     idle_jobs=100,
     completed=1_000_000,
@@ -46,7 +48,8 @@ QUICK = Sizes(
     fewer_jobs=3_000,
     insert_rate=100,
     insert_seconds=2.0,
-    idle_seconds=5.0,
+    insert_rounds=1,
+    idle_seconds=4.0,
     idle_jobs=100,
     completed=10_000,
     future=3_000,

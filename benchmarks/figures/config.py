@@ -15,7 +15,7 @@ from benchmarks.bench import Bench
 from benchmarks.figure import Bound, Figure, NotMeasured, Reading, Spread, Target, Unit, percentile
 from benchmarks.mongod import Document
 from benchmarks.rounds import tell
-from benchmarks.servers import NOOP, Server, project, started
+from benchmarks.servers import NOOP, Server, project, starting
 
 SERVERS = 4
 LONGEST = 75.0  # seconds; servers look at every document once a minute whatever they hear
@@ -28,7 +28,9 @@ def measure(bench: Bench) -> Figure:
     with mongod.scratch_database() as database, ExitStack() as running:
         tell(f"  starting {SERVERS} servers")
         folders = [running.enter_context(project(database, mongod.uri, ["noop"])) for _ in range(SERVERS)]
-        servers = [running.enter_context(started(folder)) for folder in folders]
+        servers = [running.enter_context(starting(folder)) for folder in folders]
+        for server in servers:
+            server.await_start()
         tell(f"  {edits} edits")
         for edit in _edits(edits):
             delays += _delays(database, servers, edit)

@@ -13,7 +13,7 @@ from benchmarks.mongod import Mongod, mongod
 from benchmarks.rounds import tell
 from benchmarks.servers import JOBS, project, started
 
-SETTLED_AFTER = 5.0
+SETTLED_AFTER = 3.0
 BASELINE_SHARE = 3
 
 
@@ -33,7 +33,7 @@ def measure(bench: Bench) -> Figure:
             memory = server.memory() / 1e6
     rates.subtract(baseline)
     readings = (
-        _reading("database commands", rates.total(), Unit.PER_SECOND, Target(bound=Bound.AT_MOST, limit=2)),
+        _reading("database commands", round(rates.total(), 2), Unit.PER_SECOND, Target(bound=Bound.AT_MOST, limit=2)),
         _reading("resident memory", memory, Unit.MEGABYTES, Target(bound=Bound.BELOW, limit=120)),
         _reading("CPU per second", cpu * 1e3, Unit.MILLISECONDS),
         *(_reading(f"  {name}", rate, Unit.PER_SECOND) for name, rate in rates.most_common(6) if rate > 0),
@@ -52,7 +52,7 @@ def _commands_per_second(own: Mongod, seconds: float) -> Counter[str]:
     before = _commands(own)
     time.sleep(seconds)
     after = _commands(own)
-    return Counter({name: (count - before[name]) / seconds for name, count in after.items()})
+    return Counter({name: round((count - before[name]) / seconds, 3) for name, count in after.items()})
 
 
 def _commands(own: Mongod) -> Counter[str]:
