@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import async_client, deciding, deciding_sync
+from jobserver.store.connection import CODEC, async_client, deciding, deciding_sync
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Lane, Settlement
 from jobserver.store.edits import Editor
 from jobserver.store.indexes import PRIORITY_FIRST, ensure_indexes
@@ -36,7 +36,7 @@ class Workplace:
     """One database with its indexes, looked at from outside, and the stores that work on it."""
 
     def __init__(self, uri: str, database: Database[dict[str, Any]]) -> None:
-        self.uri, self.db = uri, database
+        self.uri, self.db = uri, (database := database.with_options(codec_options=CODEC))
         self.jobs, self.configs = database[NAMES.jobs], database[NAMES.configs]
         self.runs, self.servers = database[NAMES.runs], database[NAMES.servers]
         self.history = database[NAMES.history]

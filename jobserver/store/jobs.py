@@ -320,7 +320,7 @@ def as_claimed(document: Document) -> ClaimedJob:
         fence=fence,
         attempt=int(document["attempt"]),
         started_at=document["lastRunAt"],
-        scheduled_at=_moment(document["scheduledFor"]),
+        scheduled_at=_moment(document.get("scheduledFor")),
         # Pulse also repeats documents of type "normal"
         recurring=document.get("type") == "single" or document.get("repeatInterval") is not None,
         document=document,
@@ -358,7 +358,7 @@ def _key(id_: Any) -> Any:
 
 def _start_order(document: Document) -> tuple[float, datetime]:
     priority = document.get("priority")
-    return (-priority if isinstance(priority, (int, float)) else 0, _moment(document["scheduledFor"]))
+    return (-priority if isinstance(priority, (int, float)) else 0, _moment(document.get("scheduledFor")))
 
 
 def _moment_or_none(value: Any) -> datetime | None:

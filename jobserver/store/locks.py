@@ -7,7 +7,7 @@ run that settles in the same moment wins or loses as a whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.errors import PyMongoError
@@ -16,7 +16,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.connection import Document, SyncJobs
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import NOW, milliseconds
+from jobserver.store.expressions import NOW, is_moment, milliseconds
 from jobserver.store.jobs import as_claimed
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
@@ -36,8 +36,9 @@ class LockStore:
         try:
             # Owners first: whoever claims later has registered before, and is then seen alive.
             owners = self._jobs.distinct("lockedBy", HELD)
-            dead = set(owners) - self._alive() if owners else set()
-            return [job for owner in sorted(map(str, dead)) for job in self.reap_server(owner)]
+            named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
+            dead = named - self._alive() if named else named
+            return [job for owner in sorted(dead) for job in self.reap_server(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {error}") from error
 
@@ -55,11 +56,13 @@ class LockStore:
             raise DatabaseError(f"the locks of process {pid} could not be taken back: {error}") from error
 
     def reap_stuck(self) -> list[ClaimedJob]:
-        """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime."""
+        """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime.
+
+        Those without a server go with them: nobody could be found dead for them.
+        """
+        stuck = {"$or": [{"$expr": {"$lt": ["$lockUntil", NOW]}}, {"lockedBy": {"$not": {"$type": "string"}}}]}
         try:
-            return self._reap(
-                {"$expr": {"$lt": ["$lockUntil", NOW]}}, "no progress within the lock lifetime, the lock expired"
-            )
+            return self._reap(stuck, "no progress within the lock lifetime, the lock expired")
         except PyMongoError as error:
             raise DatabaseError(f"stuck runs could not be looked for: {error}") from error
 
@@ -72,14 +75,17 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {error}") from error
 
     def _alive(self) -> set[Any]:
-        lease_holds = {"$expr": {"$gt": [{"$add": ["$leaseUntil", milliseconds(self._grace)]}, NOW]}}
-        return {server["_id"] for server in self._servers.find(lease_holds, {"_id": 1})}
+        over = {"$subtract": [NOW, milliseconds(self._grace)]}  # `$add` would fail on a lease that is no date
+        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", over]}]}}
+        return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         held = list(self._jobs.find({**HELD, **which}))
         if not held:
             return []
-        self._jobs.update_many({**HELD, **which}, transitions.reap(reason))
+        # What has come to match only now is left to the next look, or it would be taken back without a word.
+        seen = {"_id": {"$in": [document["_id"] for document in held]}}
+        self._jobs.update_many({**HELD, **which, **seen}, transitions.reap(reason))
         return self._recorded([as_claimed(document) for document in held if _is_sound(document)], reason)
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str) -> list[ClaimedJob]:
@@ -103,4 +109,5 @@ class LockStore:
 
 def _is_sound(document: Document) -> bool:
     """Whether a claim wrote these fields; a hand may have torn a locked document apart."""
-    return isinstance(document.get("fence"), int) and {"name", "attempt", "lastRunAt", "scheduledFor"} <= set(document)
+    kinds = {"name": str, "fence": int, "attempt": int, "lastRunAt": datetime}
+    return all(isinstance(document.get(field), kind) for field, kind in kinds.items())

@@ -59,7 +59,7 @@ class StrayStore:
             "name": {"$in": list(names)},
             "lockToken": None,
             "lockedAt": {"$gt": BEGINNING},
-            "$expr": {"$lt": [{"$add": ["$lockedAt", milliseconds(lifetime)]}, NOW]},
+            "$expr": {"$lt": ["$lockedAt", {"$subtract": [NOW, milliseconds(lifetime)]}]},
         }
         return self._update(expired, [{"$unset": "lockedAt"}])
 
