@@ -50,6 +50,8 @@ class Slot:
 
     number: int
     process: asyncio.subprocess.Process | None = None
+    began: float = 0.0
+    ended: float = 0.0
     quick_deaths: int = 0
     has_lived: bool = False
 
@@ -106,18 +108,26 @@ class Supervisor:
     async def _keep(self, slot: Slot, pipe: int) -> None:
         """Start a worker, wait for its end, start the next one."""
         while not self._stop.is_set():
-            began = self._monotonic()
-            process = await self._spawn(slot, pipe)
-            code = await process.wait()
-            lived = timedelta(seconds=self._monotonic() - began)
-            slot.process = None
-            _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
-            if code != 0:
-                await self._give_back(slot, process.pid, code)
+            slot.began = self._monotonic()
+            code = await self._run_one(slot, pipe)
             if self._stop.is_set():
                 self._count(code)
                 return
-            await self._pause(slot, code, lived)
+            await self._pause(slot, code)
+
+    async def _run_one(self, slot: Slot, pipe: int) -> int:
+        try:
+            process = await self._spawn(slot, pipe)
+        except OSError as error:  # too many processes, no memory: that may pass
+            _log.error("worker not started", worker=slot.number, error=str(error))
+            slot.ended = self._monotonic()
+            return INTERNAL_FAULT
+        code = await process.wait()
+        slot.process, slot.ended = None, self._monotonic()
+        _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
+        if code != 0:
+            await self._give_back(slot, process.pid, code)
+        return code
 
     async def _spawn(self, slot: Slot, pipe: int) -> asyncio.subprocess.Process:
         environ = {**self._environ, SUPERVISOR: self._id, PIPE: str(pipe), WORKER: str(slot.number)}
@@ -145,9 +155,9 @@ class Supervisor:
                 return
             await self._stopped_within(timedelta(seconds=1))
 
-    async def _pause(self, slot: Slot, code: int, lived: timedelta) -> None:
+    async def _pause(self, slot: Slot, code: int) -> None:
         """A worker that died soon waits before the next one: 1, 2, 4 … 30 seconds; hopeless ones end everything."""
-        quick = lived < QUICK_DEATH
+        quick = not self._has_lived(slot)
         slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
         slot.has_lived = slot.has_lived or not quick
         if self._is_hopeless(code):
@@ -156,8 +166,8 @@ class Supervisor:
             self._begin_stop()
             return
         pause = min(LONGEST_PAUSE, self._first_pause * 2 ** (slot.quick_deaths - 1)) if quick else timedelta()
-        if quick and code == 0:  # somebody ended it in order: no fault to wait for
-            pause, slot.quick_deaths = timedelta(), 0
+        if code == 0 and slot.quick_deaths == 1:  # somebody ended it in order: no fault to wait for
+            pause = timedelta()
         _log.warning(
             "worker ended",
             worker=slot.number,
@@ -167,10 +177,15 @@ class Supervisor:
         await self._stopped_within(pause)
 
     def _is_hopeless(self, code: int) -> bool:
-        """Refused before any worker ever lived, or every worker dies again and again."""
-        if code in REFUSED and not any(slot.has_lived for slot in self._slots):
+        """Refused before any worker has lived, or every worker dies again and again."""
+        lived = any(slot.has_lived or (slot.process and self._has_lived(slot)) for slot in self._slots)
+        if code in REFUSED and not lived:
             return True
         return all(slot.quick_deaths >= MOST_QUICK_DEATHS for slot in self._slots)
+
+    def _has_lived(self, slot: Slot) -> bool:
+        until = slot.ended if slot.process is None else self._monotonic()
+        return timedelta(seconds=until - slot.began) >= QUICK_DEATH
 
     def _on_signal(self) -> None:
         self._signals += 1

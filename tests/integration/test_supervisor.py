@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import psutil
 import pytest
+import structlog
 from pymongo.database import Database
 
 from jobserver.errors import DatabaseError
@@ -177,6 +178,24 @@ async def test_workers_that_keep_dying_are_given_up_with_70(tmp_path: Any) -> No
     script = f"open(os.path.join({str(tmp_path)!r}, str(os.getpid())), 'w')\nsys.exit(3)"
     assert await run_supervisor(worker(script), first_pause=timedelta(milliseconds=20)) == 70
     assert 10 <= len(list(tmp_path.iterdir())) <= 12  # five of each, and what was being started meanwhile
+
+
+async def test_a_worker_that_cannot_even_be_started_is_tried_again_and_given_up_with_70() -> None:
+    assert await run_supervisor(["/no/such/program"], first_pause=timedelta(milliseconds=20)) == 70
+
+
+async def test_a_worker_that_ends_in_order_again_and_again_waits_before_the_next_one() -> None:
+    with structlog.testing.capture_logs() as records:
+        running = asyncio.create_task(run_supervisor(worker("pass"), workers=1, first_pause=timedelta(minutes=5)))
+        pauses: list[int] = await asyncio.to_thread(eventually, lambda: two_pauses(records))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(running, 10) == 0
+    assert pauses == [0, 30_000]
+
+
+def two_pauses(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    pauses = [record["restart_in_ms"] for record in list(records) if record["event"] == "worker ended"]
+    return pauses if len(pauses) == 2 else []
 
 
 async def test_each_dead_workers_locks_are_taken_back_and_again_until_mongodb_answers() -> None:
