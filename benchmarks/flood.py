@@ -28,7 +28,7 @@ class Flood:
 
 def flood(mongod: Mongod, *, jobs: int, workers: int = 1, uri: str | None = None) -> Flood:
     """On a fresh server and database; with `uri`, the server goes another way to mongod than we do."""
-    with mongod.scratch_database() as database, project(database, uri or mongod.uri, ["noop"]) as folder:
+    with mongod.scratch_database() as database, project(database.name, uri or mongod.uri, ["noop"]) as folder:
         set_concurrency(database, NOOP, 0)
         with started(folder, workers=workers) as server:
             return let_go(mongod, database, server, jobs=jobs)

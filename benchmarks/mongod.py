@@ -36,13 +36,9 @@ class Mongod:
         """What it has used so far."""
         return cpu_seconds(psutil.Process(self.pid))
 
-    def status(self) -> Document:
-        """`serverStatus`."""
-        return self.client.admin.command("serverStatus")
-
     def write_conflicts(self) -> int:
         """How often it had to begin a write anew because another had changed the document."""
-        return int(self.status()["metrics"]["operation"]["writeConflicts"])
+        return int(self.client.admin.command("serverStatus")["metrics"]["operation"]["writeConflicts"])
 
     @contextmanager
     def scratch_database(self) -> Iterator[Database[Document]]:
@@ -58,11 +54,20 @@ class Mongod:
 def mongod(*, cache_gb: float = 1.0) -> Iterator[Mongod]:
     """A replica set of one; it ends with this block, and with this process however that ends."""
     with (
-        TemporaryDirectory(prefix="jobserver-bench-mongod-", ignore_cleanup_errors=True) as folder,
-        EmbeddedMongo.start(Path(folder), cache_gb=cache_gb) as embedded,
+        without_client(cache_gb=cache_gb) as embedded,
         MongoClient[Document](embedded.uri, tz_aware=True, appname="benchmarks") as client,
     ):
         yield Mongod(uri=embedded.uri, pid=embedded.pid, client=client)
+
+
+@contextmanager
+def without_client(*, cache_gb: float = 1.0) -> Iterator[EmbeddedMongo]:
+    """The same, left in peace: a client of ours would send commands of its own."""
+    with (
+        TemporaryDirectory(prefix="jobserver-bench-mongod-", ignore_cleanup_errors=True) as folder,
+        EmbeddedMongo.start(Path(folder), cache_gb=cache_gb) as embedded,
+    ):
+        yield embedded
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -90,13 +90,13 @@ class Server:
 
 
 @contextmanager
-def project(database: Database[Any], uri: str, jobs: Sequence[str] = ("noop", "pickup")) -> Iterator[Path]:
+def project(database: str, uri: str, jobs: Sequence[str] = ("noop", "pickup")) -> Iterator[Path]:
     """A folder with these job files of ours, tuned for many short jobs."""
     with TemporaryDirectory(prefix="jobserver-bench-", ignore_cleanup_errors=True) as folder:
         (Path(folder) / "jobs").mkdir()
         for job in jobs:
             shutil.copy(JOBS / f"{job}.py", Path(folder) / "jobs")
-        write_settings(Path(folder), database=database.name, uri=uri)
+        write_settings(Path(folder), database=database, uri=uri)
         yield Path(folder)
 
 

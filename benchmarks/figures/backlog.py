@@ -52,7 +52,7 @@ def _in_an_empty_one(own: Mongod, sizes: Sizes) -> Both:
 def _run(own: Mongod, database: Database[Document], sizes: Sizes) -> Both:
     set_concurrency(database, HELD, 0)
     set_concurrency(database, NOOP, 0)
-    with project(database, own.uri, JOBS) as folder, started(folder) as server:
+    with project(database.name, own.uri, JOBS) as folder, started(folder) as server:
         work = let_go(own, database, server, jobs=sizes.fewer_jobs).work
         seconds = sizes.insert_seconds / 2
         taken = pickups(database, server, folder, own.uri, rate=sizes.insert_rate, seconds=seconds)

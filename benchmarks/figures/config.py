@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Figure:
     delays: list[float] = []
     with mongod.scratch_database() as database, ExitStack() as running:
         tell(f"  starting {SERVERS} servers")
-        folders = [running.enter_context(project(database, mongod.uri, ["noop"])) for _ in range(SERVERS)]
+        folders = [running.enter_context(project(database.name, mongod.uri, ["noop"])) for _ in range(SERVERS)]
         servers = [running.enter_context(starting(folder)) for folder in folders]
         for server in servers:
             server.await_start()

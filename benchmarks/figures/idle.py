@@ -7,36 +7,37 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from pymongo import MongoClient
+
 from benchmarks.bench import Bench
 from benchmarks.figure import Bound, Figure, Reading, Spread, Target, Unit
-from benchmarks.mongod import Mongod, mongod
+from benchmarks.mongod import Document, without_client
 from benchmarks.rounds import tell
 from benchmarks.servers import JOBS, project, started
 
 SETTLED_AFTER = 3.0
-BASELINE_SHARE = 3
+SHOWN = 6  # kinds of commands
 
 
 def measure(bench: Bench) -> Figure:
-    """On a mongod of its own: what it counts without the server is the meter's and its own, and is taken off."""
+    """On a mongod of its own, which counts every command: the driver's heartbeats too."""
     seconds, jobs = bench.sizes.idle_seconds, bench.sizes.idle_jobs
-    with mongod() as own, own.scratch_database() as database, project(database, own.uri, []) as folder:
+    with without_client() as mongod, project("idle", mongod.uri, []) as folder:
         _write_jobs(folder, jobs)
-        tell("  without a server")
-        baseline = _commands_per_second(own, seconds / BASELINE_SHARE)
         with started(folder) as server:
             time.sleep(SETTLED_AFTER)
-            tell("  with an idle server")
+            tell(f"  {seconds:.0f} s with an idle server")
             cpu = server.cpu_seconds()
-            rates = _commands_per_second(own, seconds)
+            commands = _commands_within(seconds, mongod.uri)
             cpu = (server.cpu_seconds() - cpu) / seconds
             memory = server.memory() / 1e6
-    rates.subtract(baseline)
     readings = (
-        _reading("database commands", round(rates.total(), 2), Unit.PER_SECOND, Target(bound=Bound.AT_MOST, limit=2)),
+        _reading(
+            "database commands", commands.total() / seconds, Unit.PER_SECOND, Target(bound=Bound.AT_MOST, limit=2)
+        ),
         _reading("resident memory", memory, Unit.MEGABYTES, Target(bound=Bound.BELOW, limit=120)),
         _reading("CPU per second", cpu * 1e3, Unit.MILLISECONDS),
-        *(_reading(f"  {name}", rate, Unit.PER_SECOND) for name, rate in rates.most_common(6) if rate > 0),
+        *(_reading(f"  {name}", count / seconds, Unit.PER_SECOND) for name, count in commands.most_common(SHOWN)),
     )
     facts = {"jobs": jobs, "half of them": "manual", "the others": "yearly", "seconds": seconds}
     return Figure(title="a server with nothing to do", readings=readings, facts=facts)
@@ -48,15 +49,18 @@ def _write_jobs(folder: Path, count: int) -> None:
         shutil.copy(JOBS / f"{kind}.py", folder / "jobs" / f"{kind}_{number:03}.py")
 
 
-def _commands_per_second(own: Mongod, seconds: float) -> Counter[str]:
-    before = _commands(own)
+def _commands_within(seconds: float, uri: str) -> Counter[str]:
+    """By name, without those of looking: what a look costs is the difference of two in a row."""
+    first, before = _commands(uri), _commands(uri)
     time.sleep(seconds)
-    after = _commands(own)
-    return Counter({name: round((count - before[name]) / seconds, 3) for name, count in after.items()})
+    after = _commands(uri)
+    return +(after - before - (before - first))
 
 
-def _commands(own: Mongod) -> Counter[str]:
-    counted = own.status()["metrics"]["commands"]
+def _commands(uri: str) -> Counter[str]:
+    """As mongod has counted them since it began."""
+    with MongoClient[Document](uri, directConnection=True) as client:
+        counted = client.admin.command("serverStatus")["metrics"]["commands"]
     return Counter({name: int(of["total"]) for name, of in counted.items() if isinstance(of, dict) and "total" in of})
 
 

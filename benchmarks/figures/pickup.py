@@ -24,7 +24,7 @@ def measure(bench: Bench) -> Figure:
     with (
         mongod.scratch_database() as database,
         mongod.scratch_database() as other,
-        project(database, mongod.uri, ["pickup"]) as folder,
+        project(database.name, mongod.uri, ["pickup"]) as folder,
         TemporaryDirectory() as other_folder,
         started(folder) as server,
     ):
