@@ -126,17 +126,32 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
     names = CollectionNames(jobs=settings.runner.config.db.collection)
     client = async_client(uri)
     database = client[settings.mongodb.database]
+    decided = deciding(database)
+    watch = ConfigWatch()
+    listener = Listener(
+        changes=Changes(decided[names.configs], CONFIG_HINTS),
+        what="configurations",
+        hear=lambda _event: watch.tell(),
+        opened=watch.has_events,
+        unsupported=watch.has_no_events,
+    )
+
+    def rush_began() -> None:
+        listener.rest()
+        watch.has_no_events()
+
     around = Surroundings(
         uri=uri,
         database=database,
         names=names,
         clock=ServerClock(),
         version=__version__,
+        rush_began=rush_began,
+        rush_ended=listener.resume,
         supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
         lease=Lease(monotonic=boottime, length=settings.runner.config.lease),
     )
     runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
-    decided = deciding(database)
     manager = JobManager(
         runner=runner,
         configs=ConfigStore(configs=decided[names.configs], history=decided[names.history]),
@@ -151,7 +166,6 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         disabled_plugins=settings.project.disabled_plugins,
         plugins=plugins,
     )
-    watch = ConfigWatch(manager.refresh)
     return Parts(
         uri=uri,
         client=client,
@@ -162,13 +176,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         manager=manager,
         runner=runner,
         config_watch=watch,
-        config_listener=Listener(
-            changes=Changes(decided[names.configs], CONFIG_HINTS),
-            what="configurations",
-            hear=lambda _event: watch.tell(),
-            opened=watch.tell,
-            unsupported=watch.has_no_events,
-        ),
+        config_listener=listener,
         owner=around.server_id,
     )
 

@@ -97,7 +97,7 @@ class JobServer:
             return
         first.result()
         self._spawn("scanning", self._scan_again(parts))
-        self._spawn("watching configurations", parts.config_watch.run())
+        self._spawn("watching configurations", parts.config_watch.run(parts.manager.refresh))
         self._spawn("listening for configurations", parts.config_listener.run())
         _log.info("server started", server=parts.owner(), jobs=len(parts.manager.jobs), mongodb=parts.shown_uri)
 

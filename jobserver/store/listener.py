@@ -32,20 +32,46 @@ class Listener:
         self._changes, self._what, self._hear, self._opened = changes, what, hear, opened
         self._unsupported = unsupported
         self._pause = FIRST_PAUSE
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._listening: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Listen until cancelled, or until it is clear that this MongoDB has no change streams."""
-        while True:
-            try:
-                await self._listen()
-            except ChangeStreamsUnsupported as error:
-                _log.warning("no change streams", what=self._what, reason=str(error))
-                self._unsupported()
-                return
-            except DatabaseError as error:
-                _log.warning("change stream broke", what=self._what, error=str(error), next_try_in=self._pause)
-            await asyncio.sleep(self._pause)
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        try:
+            while True:
+                await self._wanted.wait()
+                self._listening = asyncio.create_task(self._listen(), name=f"listening for {self._what}")
+                await asyncio.wait({self._listening})
+                if not await self._goes_on(self._listening):
+                    return
+        finally:
+            self.rest()
+
+    def rest(self) -> None:
+        """Close the stream until `resume`: each one open costs MongoDB a look at every write."""
+        self._wanted.clear()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def resume(self) -> None:
+        """Listen again; `opened` is called as after every opening, for whatever was missed."""
+        self._wanted.set()
+
+    async def _goes_on(self, ended: asyncio.Task[None]) -> bool:
+        if ended.cancelled():
+            return True
+        error = ended.exception()
+        if isinstance(error, ChangeStreamsUnsupported):
+            _log.warning("no change streams", what=self._what, reason=str(error))
+            self._unsupported()
+            return False
+        if error is not None and not isinstance(error, DatabaseError):
+            raise error
+        _log.warning("change stream broke", what=self._what, error=str(error), next_try_in=self._pause)
+        await asyncio.sleep(self._pause)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        return True
 
     async def _listen(self) -> None:
         count = 0

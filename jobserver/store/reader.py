@@ -14,6 +14,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync
 from jobserver.store.expressions import BEGINNING, NOW, is_moment, milliseconds
+from jobserver.store.locks import HELD
 from jobserver.store.servers import GRACE
 from jobserver.store.states import Status
 from jobserver.store.views import (
@@ -30,7 +31,6 @@ from jobserver.store.views import (
     whole,
 )
 
-HELD: Document = {"lockToken": {"$gt": ""}}
 # A bound on the first key of an index is what makes the planner consider it.
 ANY_NAME: Document = {"name": {"$gt": ""}}
 UNLOCKED: Document = {"lockToken": None, "lockedAt": None, "disabled": {"$ne": True}}

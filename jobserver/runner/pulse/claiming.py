@@ -17,6 +17,7 @@ from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.rush import POLL_IN_RUSH, Rush
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.documents import ClaimedJob, Lane
 from jobserver.store.jobs import ClaimInDoubt, JobStore
@@ -39,11 +40,13 @@ class ClaimLoop:
         wakeups: Wakeups,
         lease: Lease,
         begin: Callable[[ClaimedJob], None],
+        rush: Rush,
         process_every: timedelta,
         monotonic: Callable[[], float],
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
         self._wakeups, self._lease, self._begin = wakeups, lease, begin
+        self._rush = rush
         self._process_every = process_every.total_seconds()
         self._monotonic = monotonic
         self._backlog: set[str] = set()
@@ -84,17 +87,16 @@ class ClaimLoop:
             self._doubt = None
         hinted = self._wakeups.take(self._jobs)
         if self._monotonic() >= self._next_poll:
-            self._next_poll = self._monotonic() + self._process_every
+            self._next_poll = self._monotonic() + self._poll_every()
             hinted.update(self._jobs)
         self._backlog |= hinted
         lanes = self._capacity.lanes(self._backlog)
-        if lanes:
-            await self._claim(lanes, ahead=not hinted)
+        self._rush.claimed(await self._claim(lanes, ahead=not hinted) if lanes else 0)
         if self._capacity.lanes(self._backlog):
             return 0.0
         return max(0.0, self._next_poll - self._monotonic())
 
-    async def _claim(self, lanes: list[Lane], *, ahead: bool) -> None:
+    async def _claim(self, lanes: list[Lane], *, ahead: bool) -> int:
         limit = min(self._capacity.free(), LARGEST_BATCH)
         # Taken off before the answer: a hint that comes while we ask must not be lost.
         self._backlog.difference_update(lane.name for lane in lanes)
@@ -102,6 +104,10 @@ class ClaimLoop:
         claimed = await self._store.claim(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
         self._backlog |= self._store.unfinished()
         self._start(claimed)
+        return len(claimed)
+
+    def _poll_every(self) -> float:
+        return min(POLL_IN_RUSH, self._process_every) if self._rush.is_on else self._process_every
 
     def _start(self, claimed: list[ClaimedJob]) -> None:
         for job in claimed:

@@ -72,6 +72,8 @@ def _report(settlement: Settlement, status: str) -> None:
     }
     if settlement.retry_in is not None:
         facts["retry_in_ms"] = milliseconds(settlement.retry_in)
+    if settlement.reason:
+        facts["reason"] = settlement.reason
     if settlement.error is not None:
         _log.warning("run ended", **facts, error=settlement.error.message, stack=settlement.error.stack)
     elif status == "lock lost":

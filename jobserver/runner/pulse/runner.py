@@ -24,6 +24,7 @@ from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.running import Run, Runs
+from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.runner.pulse.upkeep import Upkeep
@@ -45,7 +46,7 @@ from jobserver.store.strays import StrayStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runner is given: the database, its settings, and who it is."""
+    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims."""
 
     uri: str
     database: AsyncDb
@@ -54,6 +55,8 @@ class Surroundings:
     version: str
     supervisor: str | None = None
     monotonic: Callable[[], float] = boottime
+    rush_began: Callable[[], None] = lambda: None
+    rush_ended: Callable[[], None] = lambda: None
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -112,6 +115,17 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         settle=settle,
         monotonic=monotonic,
     )
+    listener = Listener(
+        changes=Changes(database[names.jobs], JOB_HINTS),
+        what="jobs",
+        hear=JobHints(wakeups=wakeups, clock=clock).hear,
+        opened=wakeups.hint_everything,
+    )
+
+    def tell_of_rush(on: bool) -> None:
+        listener.rest() if on else listener.resume()
+        around.rush_began() if on else around.rush_ended()
+
     claims = ClaimLoop(
         store=store,
         jobs=jobs,
@@ -119,6 +133,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         wakeups=wakeups,
         lease=lease,
         begin=runs.begin,
+        rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
     )
@@ -143,7 +158,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         monotonic=monotonic,
         every=settings.lease * MARGIN,
     )
-    hints = JobHints(wakeups=wakeups, clock=clock)
 
     async def dispose() -> None:
         await databases.close()
@@ -162,12 +176,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             claims=claims,
             runs=runs,
             settling=settling,
-            listener=Listener(
-                changes=Changes(database[names.jobs], JOB_HINTS),
-                what="jobs",
-                hear=hints.hear,
-                opened=wakeups.hint_everything,
-            ),
+            listener=listener,
             loop_watch=LoopWatch(report_blockage, monotonic=monotonic),
             reporter=reporter,
             owner=lambda: lease.owner,
