@@ -26,7 +26,7 @@ UNLIMITED = {"max_concurrency": 20, "default_concurrency": 5, "lock_limit": 0, "
 QUICK = {"runner": {"config": {"process_every": 200, **UNLIMITED}}}
 
 
-def eventually(look: Callable[[], T], *, within: float = 20.0) -> T:
+def eventually(look: Callable[[], T | None], *, within: float = 20.0) -> T:
     """What `look` returns as soon as that is true; an AssertionError when the time is over."""
     deadline = time.monotonic() + within
     while not (found := look()):

@@ -29,7 +29,8 @@ NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 @contextmanager
 def recorded(*, verbose: bool = False) -> Iterator[list[dict[str, Any]]]:
     """Everything that is logged in the block, there for the reading after it."""
-    stream, found = io.StringIO(), []
+    stream = io.StringIO()
+    found: list[dict[str, Any]] = []
     others = logging.getLogger().handlers[:]
     logging.getLogger().handlers.clear()  # pytest's own stand for nothing that a server meets
     with recording(RecordWriter(stream, line_of=lambda record: json_line(record, facts={})), verbose=verbose):
