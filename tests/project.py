@@ -246,10 +246,13 @@ class ServerProcess:
 
         def look() -> list[Document]:
             found = self.records(event, **fields)
-            assert found or self._process.poll() is None, f"it ended without {event!r}:\n{self._log.read_text()}"
+            assert found or self._process.poll() is None, "it ended"
             return found
 
-        return (await until(look, within=within))[0]
+        try:
+            return (await until(look, within=within))[0]
+        except AssertionError as error:
+            raise AssertionError(f"{error}: no {event!r} with {fields} in\n{self._log.read_text()}") from None
 
     def records(self, event: str, **fields: Any) -> list[Document]:
         """Log records of one kind."""
