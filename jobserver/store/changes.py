@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import AsyncJobs, Document
+from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 
 # What a server answers that has no change streams: a standalone (40573), or a user without the right (13).
 UNSUPPORTED = {40573, 40324, 13}
@@ -23,14 +24,17 @@ class ChangeStreamsUnsupported(DatabaseError):
     """This MongoDB has no change streams: polling alone has to do."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__(f"this MongoDB gives no change streams ({cause}); polling takes their place")
+        super().__init__(
+            f"this MongoDB gives no change streams ({what_mongodb_said(cause)}); polling takes their place"
+        )
 
 
 class Changes:
     """The change events of one collection, each cut down to the fields that `pipeline` leaves."""
 
     def __init__(self, collection: AsyncJobs, pipeline: Sequence[Document]) -> None:
-        self._collection = collection
+        # MongoDB gives change streams at this read concern only.
+        self._collection = collection.with_options(read_concern=ReadConcern("majority"))
         self._pipeline = list(pipeline)
 
     async def events(self, opened: Callable[[], None]) -> AsyncIterator[Any]:
@@ -48,9 +52,9 @@ class Changes:
         except OperationFailure as error:
             if error.code in UNSUPPORTED:
                 raise ChangeStreamsUnsupported(error) from error
-            raise DatabaseError(f"the change stream broke: {error}") from error
+            raise DatabaseError(f"the change stream broke: {what_mongodb_said(error)}") from error
         except PyMongoError as error:
-            raise DatabaseError(f"the change stream broke: {error}") from error
+            raise DatabaseError(f"the change stream broke: {what_mongodb_said(error)}") from error
 
 
 # Inserts only: MongoDB can tell them apart in its log, where every other filter would cost it a look into each claim

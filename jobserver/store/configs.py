@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import AsyncJobs, Document
+from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
 from jobserver.store.indexes import config_indexes
 
@@ -154,4 +154,4 @@ def _literals(values: Document) -> Document:
 
 
 def _away(what: str, cause: Exception) -> DatabaseError:
-    return DatabaseError(f"{what}: {cause}")
+    return DatabaseError(f"{what}: {what_mongodb_said(cause)}")

@@ -36,7 +36,8 @@ _CLIENT_OPTIONS: dict[str, Any] = {
 _CONCERNS: dict[str, Any] = {
     "codec_options": CODEC,
     "read_preference": ReadPreference.PRIMARY,
-    "read_concern": ReadConcern("majority"),
+    # What a read finds is only ever a hint for a guarded majority write, or what such a write has just confirmed.
+    "read_concern": ReadConcern("local"),
     "write_concern": WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
 }
 
@@ -49,6 +50,11 @@ def async_client(uri: str, *, app_name: str = "jobserver") -> AsyncMongoClient[D
 def sync_client(uri: str, *, app_name: str = "jobserver", pool_size: int = 10) -> MongoClient[Document]:
     """A client of its own for threads that must not wait for the event loop, and for commands."""
     return MongoClient(uri, appname=app_name, maxPoolSize=pool_size, **_CLIENT_OPTIONS)
+
+
+def what_mongodb_said(error: Exception) -> str:
+    """What MongoDB said, without the driver's dump of the whole reply."""
+    return str(error).partition(", full error:")[0]
 
 
 def deciding(database: AsyncDb) -> AsyncDb:

@@ -11,7 +11,7 @@ from jobserver.errors import DatabaseError, UnknownJob
 from jobserver.store import transitions
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import RESET_FIELDS
-from jobserver.store.connection import Document, SyncDb, deciding_sync
+from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
 from jobserver.store.expressions import NOW, literal
 from jobserver.store.states import TRANSITIONS, Transition
 
@@ -60,7 +60,9 @@ class Editor:
                 return False
             known = self._configs.distinct("jobName")
         except PyMongoError as error:
-            raise DatabaseError(f"the configuration of {name} could not be edited: {error}") from error
+            raise DatabaseError(
+                f"the configuration of {name} could not be edited: {what_mongodb_said(error)}"
+            ) from error
         raise UnknownJob(name, [other for other in known if isinstance(other, str)])
 
     def _revive(self, which: Document) -> int:
@@ -68,4 +70,4 @@ class Editor:
         try:
             return self._jobs.update_many({**which, **given_up}, transitions.revive()).modified_count
         except PyMongoError as error:
-            raise DatabaseError(f"jobs could not be retried: {error}") from error
+            raise DatabaseError(f"jobs could not be retried: {what_mongodb_said(error)}") from error

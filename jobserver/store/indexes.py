@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import SyncDb, SyncJobs
+from jobserver.store.connection import SyncDb, SyncJobs, what_mongodb_said
 from jobserver.store.expressions import BEGINNING
 
 DUE = "due"
@@ -116,4 +116,4 @@ def _why(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> 
         advice = f"another index has its name or keys: drop it with db.{collection.name}.dropIndex('{name}')"
     else:
         advice = "the database user needs the right to create indexes"
-    return f"index {name!r} on {collection.full_name} cannot be created: {advice} ({refused})"
+    return f"index {name!r} on {collection.full_name} cannot be created: {advice} ({what_mongodb_said(refused)})"

@@ -18,7 +18,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.candidates import READ_AHEAD, Candidate, Candidates
-from jobserver.store.connection import AsyncJobs, Document
+from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, Lane, ProgressReport, Settlement
 from jobserver.store.states import Transition
 
@@ -29,7 +29,7 @@ class ClaimInDoubt(DatabaseError):
     """The lock command was sent and its answer lost: `claimed_in_doubt` tells which documents it reached."""
 
     def __init__(self, *, token: str, ids: list[Any], cause: Exception) -> None:
-        super().__init__(f"the outcome of claim {token} is unknown: {cause}")
+        super().__init__(f"the outcome of claim {token} is unknown: {what_mongodb_said(cause)}")
         self.token, self.ids = token, ids
 
 
@@ -91,7 +91,7 @@ class JobStore:
         try:
             await self._jobs.update_many(locked, {"$set": {"lockToken": doubt.token}})
         except PyMongoError as error:
-            raise DatabaseError(f"claim {doubt.token} could not be looked up: {error}") from error
+            raise DatabaseError(f"claim {doubt.token} could not be looked up: {what_mongodb_said(error)}") from error
         return await self._claimed(doubt.ids, doubt.token)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
@@ -103,7 +103,7 @@ class JobStore:
         try:
             outcome = await self._jobs.bulk_write(statements, ordered=False)
         except PyMongoError as error:
-            raise DatabaseError(f"results could not be stored: {error}") from error
+            raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
         if outcome.matched_count == len(settlements):
             return []
         return await self._lost(settlements)
@@ -114,7 +114,7 @@ class JobStore:
         try:
             outcome = await self._jobs.update_one({"_id": job.id, "lockToken": job.token}, change)
         except PyMongoError as error:
-            raise DatabaseError(f"progress of {job.name} could not be stored: {error}") from error
+            raise DatabaseError(f"progress of {job.name} could not be stored: {what_mongodb_said(error)}") from error
         return outcome.matched_count == 1
 
     async def release(self, *, owner: str) -> int:
@@ -123,7 +123,7 @@ class JobStore:
         try:
             return (await self._jobs.update_many(held, transitions.release())).modified_count
         except PyMongoError as error:
-            raise DatabaseError(f"the locks of {owner} could not be given back: {error}") from error
+            raise DatabaseError(f"the locks of {owner} could not be given back: {what_mongodb_said(error)}") from error
 
     async def arm(
         self,
@@ -160,7 +160,7 @@ class JobStore:
             except DuplicateKeyError:
                 continue
             except PyMongoError as error:
-                raise DatabaseError(f"{name} could not be scheduled: {error}") from error
+                raise DatabaseError(f"{name} could not be scheduled: {what_mongodb_said(error)}") from error
             return _moment_or_none((found or {}).get("nextRunAt"))
         raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
 
@@ -171,7 +171,7 @@ class JobStore:
         except DuplicateKeyError:
             return
         except PyMongoError as error:
-            raise DatabaseError(f"{document['name']} could not be queued: {error}") from error
+            raise DatabaseError(f"{document['name']} could not be queued: {what_mongodb_said(error)}") from error
 
     async def _next_candidates(self, lanes: Sequence[Lane], *, limit: int, ahead: bool) -> list[Candidate]:
         waiting = self._candidates.pick(lanes, limit)
@@ -236,14 +236,14 @@ class JobStore:
             cursor = await self._jobs.aggregate(due_pipeline(lanes, limit, self._sort, self._jobs.name))
             found = await cursor.to_list()
         except PyMongoError as error:
-            raise DatabaseError(f"due jobs could not be read: {error}") from error
+            raise DatabaseError(f"due jobs could not be read: {what_mongodb_said(error)}") from error
         return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
 
     async def _claimed(self, ids: list[Any], token: str) -> list[ClaimedJob]:
         try:
             found = await self._jobs.find({"_id": {"$in": ids}, "lockToken": token}).to_list()
         except PyMongoError as error:
-            raise DatabaseError(f"claimed jobs could not be read: {error}") from error
+            raise DatabaseError(f"claimed jobs could not be read: {what_mongodb_said(error)}") from error
         if len(found) > 1:
             found.sort(key=_start_order)
         return [as_claimed(document) for document in found]
@@ -271,7 +271,7 @@ class JobStore:
         try:
             found = await self._jobs.find(settled, {"settledBy": 1, "crashedToken": 1, "lockToken": 1}).to_list()
         except PyMongoError as error:
-            raise DatabaseError(f"results could not be verified: {error}") from error
+            raise DatabaseError(f"results could not be verified: {what_mongodb_said(error)}") from error
         by_id = {_key(document["_id"]): document for document in found}
         return [settlement for settlement in settlements if not _is_settled(settlement, by_id)]
 

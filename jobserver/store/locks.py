@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
-from jobserver.store.connection import Document, SyncJobs
+from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.expressions import NOW, is_moment, milliseconds
 from jobserver.store.jobs import as_claimed
@@ -40,7 +40,7 @@ class LockStore:
             dead = named - self._alive() if named else named
             return [job for owner in sorted(dead) for job in self.reap_server(owner)]
         except PyMongoError as error:
-            raise DatabaseError(f"dead servers could not be looked for: {error}") from error
+            raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
@@ -53,7 +53,9 @@ class LockStore:
             owners = self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid})
             return [job for owner in owners for job in self.reap_server(owner, reason=reason)]
         except PyMongoError as error:
-            raise DatabaseError(f"the locks of process {pid} could not be taken back: {error}") from error
+            raise DatabaseError(
+                f"the locks of process {pid} could not be taken back: {what_mongodb_said(error)}"
+            ) from error
 
     def reap_stuck(self) -> list[ClaimedJob]:
         """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime.
@@ -64,7 +66,7 @@ class LockStore:
         try:
             return self._reap(stuck, "no progress within the lock lifetime, the lock expired")
         except PyMongoError as error:
-            raise DatabaseError(f"stuck runs could not be looked for: {error}") from error
+            raise DatabaseError(f"stuck runs could not be looked for: {what_mongodb_said(error)}") from error
 
     def held_runs(self, owner: str) -> set[str]:
         """The run ids that this server holds by MongoDB's word."""
@@ -72,7 +74,7 @@ class LockStore:
             found = self._jobs.find({**HELD, "lockedBy": owner}, {"fence": 1})
             return {f"{document['_id']}:{document.get('fence')}" for document in found}
         except PyMongoError as error:
-            raise DatabaseError(f"the locks of {owner} could not be read: {error}") from error
+            raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
         over = {"$subtract": [NOW, milliseconds(self._grace)]}  # `$add` would fail on a lease that is no date

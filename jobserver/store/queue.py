@@ -16,7 +16,7 @@ from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
 from jobserver.store.clock import ServerClock
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync
+from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
 from jobserver.store.enqueue import Request, check_storable, job_document
 from jobserver.store.indexes import job_indexes
 
@@ -185,9 +185,9 @@ def _local_time(hello: Mapping[str, Any]) -> datetime:
 def _translated(error: Exception, session: Any) -> Exception:
     """Ours for theirs; inside a transaction theirs stays, for the driver retries transactions by its labels."""
     if isinstance(error, (InvalidDocument, DocumentTooLarge)):
-        return DataError(f"data cannot be stored in MongoDB: {error}")
+        return DataError(f"data cannot be stored in MongoDB: {what_mongodb_said(error)}")
     if session is not None:
         return error
     if isinstance(error, BulkWriteError):
         return DatabaseError(f"not all jobs could be queued: {error.details}")
-    return DatabaseError(f"the job could not be queued: {error}")
+    return DatabaseError(f"the job could not be queued: {what_mongodb_said(error)}")

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import Document, SyncDb, deciding_sync
+from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
 from jobserver.store.expressions import BEGINNING, NOW, is_moment, milliseconds
 from jobserver.store.locks import HELD
 from jobserver.store.servers import GRACE
@@ -162,7 +162,7 @@ def asking(what: str) -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise DatabaseError(f"{what} could not be read: {error}") from error
+        raise DatabaseError(f"{what} could not be read: {what_mongodb_said(error)}") from error
 
 
 def id_of(written: str) -> Any:

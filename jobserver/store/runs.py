@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import AsyncJobs, Document, SyncJobs
+from jobserver.store.connection import AsyncJobs, Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, RunRecord
 from jobserver.store.expressions import milliseconds
 from jobserver.store.states import Status
@@ -30,7 +30,7 @@ class RunStore:
         except BulkWriteError as error:
             _only_duplicates(error)
         except PyMongoError as error:
-            raise DatabaseError(f"run history could not be stored: {error}") from error
+            raise DatabaseError(f"run history could not be stored: {what_mongodb_said(error)}") from error
 
 
 def record_runs(collection: SyncJobs, records: Sequence[RunRecord]) -> None:
@@ -74,4 +74,4 @@ def crash_record(job: ClaimedJob, *, server: str, reason: str, duration: timedel
 def _only_duplicates(error: BulkWriteError) -> None:
     failures: list[Any] = error.details.get("writeErrors", [])
     if any(failure.get("code") != DUPLICATE_KEY for failure in failures) or error.details.get("writeConcernErrors"):
-        raise DatabaseError(f"run history could not be stored: {error}") from error
+        raise DatabaseError(f"run history could not be stored: {what_mongodb_said(error)}") from error

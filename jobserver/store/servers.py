@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import Document, SyncJobs
+from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.expressions import NOW, from_now, literal
 
 LEASE = timedelta(seconds=30)
@@ -56,7 +56,7 @@ class ServerStore:
         try:
             self._servers.delete_one({"_id": id_})
         except PyMongoError as error:
-            raise DatabaseError(f"server {id_} could not sign off: {error}") from error
+            raise DatabaseError(f"server {id_} could not sign off: {what_mongodb_said(error)}") from error
 
     def _write(self, id_: str, changes: Document, *, upsert: bool) -> datetime | None:
         change = {**changes, "heartbeatAt": NOW, "leaseUntil": from_now(self._lease)}
@@ -65,7 +65,7 @@ class ServerStore:
                 {"_id": id_}, [{"$set": change}], upsert=upsert, return_document=ReturnDocument.AFTER
             )
         except PyMongoError as error:
-            raise DatabaseError(f"the lease of {id_} could not be renewed: {error}") from error
+            raise DatabaseError(f"the lease of {id_} could not be renewed: {what_mongodb_said(error)}") from error
         return cast(datetime, found["heartbeatAt"]) if found else None
 
 

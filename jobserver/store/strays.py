@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
-from jobserver.store.connection import Document, SyncJobs
+from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.expressions import BEGINNING, NOW, milliseconds
 
 Value = TypeVar("Value")
@@ -67,7 +67,7 @@ class StrayStore:
         try:
             return self._jobs.update_many(which, change).modified_count
         except PyMongoError as error:
-            raise DatabaseError(f"stray documents could not be mended: {error}") from error
+            raise DatabaseError(f"stray documents could not be mended: {what_mongodb_said(error)}") from error
 
 
 def _grouped(values: Mapping[str, Value]) -> dict[Value, list[str]]:
