@@ -60,6 +60,11 @@ class Candidates:
         self._waiting = left
         return picked
 
+    def drop(self, names: set[str]) -> None:
+        """Of these jobs nothing more can be claimed now."""
+        self._waiting = [candidate for candidate in self._waiting if candidate.name not in names]
+        self._more -= names
+
     def unfinished(self) -> set[str]:
         """The jobs that may have more than was picked."""
         return self._more | {candidate.name for candidate in self._waiting}

@@ -6,8 +6,10 @@ carries our token. A settle is one bulk command. Neither is retried blindly: a l
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,22 +62,20 @@ class JobStore:
         """
         if not ahead:
             self._candidates.clear()
-        claimed: list[ClaimedJob] = []
+        slots = await self._free_global_slots(lanes)
+        lanes = [_within(slots, lane) for lane in lanes]
+        candidates = await self._next_candidates(lanes, limit=limit, ahead=ahead)
+        if not candidates:
+            return []
+        ids = [candidate.id for candidate in candidates]
         try:
-            for group in _groups(lanes):
-                left = limit - len(claimed)
-                if left <= 0:
-                    break
-                if group[0].global_limit is not None:
-                    claimed += await self._claim_limited(group[0], limit=left, token=token, owner=owner)
-                else:
-                    candidates = await self._next_candidates(group, limit=left, ahead=ahead)
-                    claimed += await self._lock(candidates, group, token=token, owner=owner)
-        except DatabaseError as error:
-            if not claimed:
-                raise
-            ids = [*(job.id for job in claimed), *(error.ids if isinstance(error, ClaimInDoubt) else ())]
+            await self._lock(candidates, lanes, slots, token=token, owner=owner)
+            claimed = await self._claimed(ids, token)
+        except (PyMongoError, DatabaseError) as error:
             raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
+        if len(claimed) < len(ids):
+            self._candidates.give_way(len(ids))
+        self._candidates.drop({name for name, free in slots.items() if not free})
         return claimed
 
     def unfinished(self) -> set[str]:
@@ -85,7 +85,7 @@ class JobStore:
     async def claimed_in_doubt(self, doubt: ClaimInDoubt) -> list[ClaimedJob]:
         """The documents that a claim with a lost answer did lock.
 
-        A majority read does not see what no majority has yet, so a majority write that changes nothing goes first.
+        A majority write that changes nothing goes first: then what is found is there to stay.
         """
         locked = {"_id": {"$in": doubt.ids}, "lockToken": doubt.token}
         try:
@@ -178,65 +178,75 @@ class JobStore:
         if waiting:
             return waiting
         times = READ_AHEAD if ahead else 1
-        wider = [replace(lane, limit=min(lane.limit, limit) * times) for lane in lanes]
+        wider = [replace(lane, limit=min(lane.limit, limit) * times) for lane in lanes if lane.limit > 0]
         self._candidates.put(await self._due(wider, limit * times), wider, limit * times)
         return self._candidates.pick(lanes, limit)
 
     async def _lock(
-        self, candidates: Sequence[Candidate], lanes: Sequence[Lane], *, token: str, owner: str
-    ) -> list[ClaimedJob]:
-        if not candidates:
-            return []
-        ids = [candidate.id for candidate in candidates]
-        still_due = transitions.due([lane.name for lane in lanes]) | {"_id": {"$in": ids}}
-        change = transitions.claim(lanes, token=token, owner=owner)
-        try:
+        self,
+        candidates: Sequence[Candidate],
+        lanes: Sequence[Lane],
+        slots: Mapping[str, list[str]],
+        *,
+        token: str,
+        owner: str,
+    ) -> None:
+        """Together, but for jobs with a global limit: theirs one by one, each into a slot of its own."""
+        together = [candidate.id for candidate in candidates if candidate.name not in slots]
+        if together:
+            shared = [lane for lane in lanes if lane.name not in slots]
+            still_due = transitions.due([lane.name for lane in shared]) | {"_id": {"$in": together}}
+            change = transitions.claim(shared, token=token, owner=owner)
             # Without the hint the planner tries the due index against the ids, at every claim.
             await self._jobs.update_many(still_due, change, hint="_id_")
-            claimed = await self._claimed(ids, token)
-        except (PyMongoError, DatabaseError) as error:
-            raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
-        if len(claimed) < len(ids):
-            self._candidates.give_way(len(ids))
-        return claimed
+        limited = {lane.name: lane for lane in lanes if lane.name in slots}
+        for candidate in candidates:
+            if candidate.name in limited:
+                change = transitions.claim([limited[candidate.name]], token=token, owner=owner)
+                await self._lock_into_slot(candidate, change, slots[candidate.name])
 
-    async def _claim_limited(self, lane: Lane, *, limit: int, token: str, owner: str) -> list[ClaimedJob]:
-        """One by one, each into a numbered slot that a unique index keeps single: no counter that could drift."""
-        ids = [candidate.id for candidate in await self._due([lane], limit)]
-        locked: list[Any] = []
+    async def _lock_into_slot(self, candidate: Candidate, change: list[Document], free: list[str]) -> None:
+        """A unique index keeps each numbered slot single: no counter that could drift."""
+        still_due = transitions.due(candidate.name) | {"_id": candidate.id}
+        while free:
+            slot = free.pop()
+            change[0]["$set"]["globalSlot"] = {"$literal": slot}
+            try:
+                if not (await self._jobs.update_one(still_due, change)).matched_count:
+                    free.append(slot)
+                return
+            except DuplicateKeyError:  # another server was faster to take this slot
+                continue
+
+    async def _free_global_slots(self, lanes: Sequence[Lane]) -> dict[str, list[str]]:
+        """For each job with a global limit the slots that it may still take, also after the limit was lowered."""
+        limits = {lane.name: lane.global_limit for lane in lanes if lane.global_limit is not None}
+        if not limits:
+            return {}
         try:
-            for slot in await self._free_global_slots(lane) if ids else ():
-                if not ids:
-                    break
-                if await self._lock_into_slot(lane, ids[0], slot, token=token, owner=owner):
-                    locked.append(ids.pop(0))
-            return await self._claimed(locked, token) if locked else []
-        except (PyMongoError, DatabaseError) as error:
-            raise ClaimInDoubt(token=token, ids=[*locked, *ids], cause=error) from error
-
-    async def _free_global_slots(self, lane: Lane) -> list[str]:
-        assert lane.global_limit is not None
-        slots = [f"{lane.name}#{number}" for number in range(lane.global_limit)]
-        taken = set(await self._jobs.distinct("globalSlot", {"globalSlot": {"$in": slots}}))
-        free = [slot for slot in slots if slot not in taken]
-        random.shuffle(free)  # servers that race for the same slot would otherwise all try the same next one
+            taken = set(await self._jobs.distinct("globalSlot", {"globalSlot": {"$gt": ""}}))
+        except PyMongoError as error:
+            raise DatabaseError(f"the slots of limited jobs could not be read: {what_mongodb_said(error)}") from error
+        running = Counter(name for name, _, number in (slot.rpartition("#") for slot in taken) if number.isdigit())
+        free = {}
+        for name, limit in limits.items():
+            untaken = [slot for slot in (f"{name}#{number}" for number in range(limit)) if slot not in taken]
+            random.shuffle(untaken)  # servers that race for the same slot would otherwise all try the same next one
+            free[name] = untaken[: max(0, limit - running[name])]
         return free
 
-    async def _lock_into_slot(self, lane: Lane, id_: Any, slot: str, *, token: str, owner: str) -> bool:
-        change = transitions.claim([lane], token=token, owner=owner)
-        change[0]["$set"]["globalSlot"] = {"$literal": slot}
-        try:
-            await self._jobs.update_one(transitions.due(lane.name) | {"_id": id_}, change)
-        except DuplicateKeyError:
-            return False
-        return True
-
     async def _due(self, lanes: Sequence[Lane], limit: int) -> list[Candidate]:
+        found: list[Document] = []
         try:
-            cursor = await self._jobs.aggregate(due_pipeline(lanes, limit, self._sort, self._jobs.name))
-            found = await cursor.to_list()
+            for start in range(0, len(lanes), MAX_LANES):
+                group = lanes[start : start + MAX_LANES]
+                cursor = await self._jobs.aggregate(due_pipeline(group, limit, self._sort, self._jobs.name))
+                found += await cursor.to_list()
         except PyMongoError as error:
             raise DatabaseError(f"due jobs could not be read: {what_mongodb_said(error)}") from error
+        if len(lanes) > MAX_LANES:
+            _put_in_order(found, self._sort)
+            del found[limit:]
         return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
 
     async def _claimed(self, ids: list[Any], token: str) -> list[ClaimedJob]:
@@ -294,7 +304,7 @@ def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: 
 
 def _lane_pipeline(lane: Lane, limit: int, sort: Document) -> list[Document]:
     return [
-        {"$match": transitions.due(lane.name)},
+        {"$match": transitions.claimable(lane.name)},
         {"$sort": sort},
         {"$limit": min(lane.limit, limit)},
         {"$project": {"name": 1, **dict.fromkeys(sort, 1)}},
@@ -328,14 +338,28 @@ def as_claimed(document: Document) -> ClaimedJob:
     )
 
 
-def _groups(lanes: Sequence[Lane]) -> Iterator[Sequence[Lane]]:
-    """Jobs without a global limit share a claim, as many as a pipeline takes; each limited one has its own."""
-    shared = [lane for lane in lanes if lane.global_limit is None]
-    for start in range(0, len(shared), MAX_LANES):
-        yield shared[start : start + MAX_LANES]
-    for lane in lanes:
-        if lane.global_limit is not None:
-            yield [lane]
+def _within(slots: Mapping[str, list[str]], lane: Lane) -> Lane:
+    free = slots.get(lane.name)
+    return lane if free is None else replace(lane, limit=min(lane.limit, len(free)))
+
+
+def _put_in_order(documents: list[Document], sort: Document) -> None:
+    """As MongoDB would: what several queries have found is one claim."""
+    for field, direction in reversed(sort.items()):
+        documents.sort(key=lambda document: _rank(document.get(field)), reverse=direction < 0)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Missing values first, then numbers, then moments; what else a hand may have written lies between them."""
+    match value:
+        case None:
+            return (0, 0)
+        case datetime():
+            return (3, value)
+        case int() | float() if not math.isnan(value):
+            return (1, value)
+        case _:
+            return (2, 0)
 
 
 def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:

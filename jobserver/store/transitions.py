@@ -41,19 +41,19 @@ _OCCURRENCE_FIELDS = ("attempt", "crashes", "scheduledFor")
 _FAILURE_FIELDS = ("failedAt", "lastError", "failReason", "stack", "poison")
 
 
-def due(names: str | Sequence[str], *, since: datetime | None = None) -> Document:
+def due(names: str | Sequence[str]) -> Document:
     """Documents that may be claimed: due by the server's clock, unlocked for us and for Pulse, not disabled."""
     return {
         "name": names if isinstance(names, str) else {"$in": list(names)},
         "lockToken": None,
         "lockedAt": None,
         "disabled": {"$ne": True},
-        "nextRunAt": {"$gt": BEGINNING} if since is None else {"$gte": since},
+        "nextRunAt": {"$gt": BEGINNING},
         "$expr": {"$lte": ["$nextRunAt", NOW]},
     }
 
 
-def claimable(name: str, *, since: datetime | None = None) -> Document:
+def claimable(name: str) -> Document:
     """Of the due ones, those that can be carried through; a hand may have written anything.
 
     A list matches what any of its items would, and a document close to MongoDB's limit could not store its end.
@@ -64,7 +64,7 @@ def claimable(name: str, *, since: datetime | None = None) -> Document:
         {"$eq": [{"$type": "$name"}, "string"]},
         {"$lt": [{"$bsonSize": "$$ROOT"}, MAX_BYTES]},
     ]
-    return due(name, since=since) | {"$expr": {"$and": sound}}
+    return due(name) | {"$expr": {"$and": sound}}
 
 
 def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
