@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from jobserver.ending import end
 from jobserver.errors import DatabaseError
 from jobserver.store.changes import Changes, ChangeStreamsUnsupported
 
@@ -46,7 +47,8 @@ class Listener:
                 if not await self._goes_on(self._listening):
                     return
         finally:
-            self.rest()
+            if self._listening is not None:
+                await end({self._listening})
 
     def rest(self) -> None:
         """Close the stream until `resume`: each one open costs MongoDB a look at every write."""
