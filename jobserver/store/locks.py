@@ -53,9 +53,8 @@ class LockStore:
             owners = self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid})
             return [job for owner in owners for job in self.reap_server(owner, reason=reason)]
         except PyMongoError as error:
-            raise DatabaseError(
-                f"the locks of process {pid} could not be taken back: {what_mongodb_said(error)}"
-            ) from error
+            said = what_mongodb_said(error)
+            raise DatabaseError(f"the locks of process {pid} could not be taken back: {said}") from error
 
     def reap_stuck(self) -> list[ClaimedJob]:
         """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime.

@@ -24,6 +24,7 @@ from jobserver.store.jobs import ClaimInDoubt, JobStore
 
 LARGEST_BATCH = 500
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+WITHOUT_LEASE = 0.1  # seconds between looks whether the lease is back
 
 _log = structlog.get_logger("jobserver")
 
@@ -80,16 +81,17 @@ class ClaimLoop:
         return delay
 
     async def _step(self) -> float:
+        hinted = self._wakeups.take(self._jobs)
+        self._backlog |= hinted
         if not self._lease.holds():
-            return FIRST_PAUSE
+            return WITHOUT_LEASE
         if self._doubt is not None:
             self._start(await self._store.claimed_in_doubt(self._doubt))
             self._doubt = None
-        hinted = self._wakeups.take(self._jobs)
         if self._monotonic() >= self._next_poll:
             self._next_poll = self._monotonic() + self._poll_every()
             hinted.update(self._jobs)
-        self._backlog |= hinted
+            self._backlog |= hinted
         lanes = self._capacity.lanes(self._backlog)
         self._rush.claimed(await self._claim(lanes, ahead=not hinted) if lanes else 0)
         if self._capacity.lanes(self._backlog):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from jobserver.store.listener import Listener
 TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
 LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
 LOOK_FOR_STUCK = 1.0
+AFTER_FAULT = 1.0
 
 _log = structlog.get_logger("jobserver")
 
@@ -66,7 +67,7 @@ class PulseLifecycle:
         self._reaper.start()
         self._loop_watch.start()
         chores = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
-        self._tasks = {name: asyncio.create_task(chore(), name=name) for name, chore in chores.items()}
+        self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
 
     async def close(self, *, hurry: bool = False) -> None:
         if hurry:
@@ -136,6 +137,17 @@ class PulseLifecycle:
                     lifetime = run.known.settings.lock_lifetime
                     _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
                     run.interrupt(Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+
+
+async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:
+    """Begin a chore again when it fails: a server that had lost one would look alive and do nothing."""
+    while True:
+        try:
+            await chore()
+            return
+        except Exception:
+            _log.exception("chore failed", chore=name, next_try_in=AFTER_FAULT)
+            await asyncio.sleep(AFTER_FAULT)
 
 
 class LostLocks:

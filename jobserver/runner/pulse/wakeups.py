@@ -57,7 +57,8 @@ class Wakeups:
         return names
 
     async def wait(self, longest: float) -> None:
-        """Wait for a hint, for the next timer, or for so many seconds."""
+        """Wait for a hint, for the next timer, or for so many seconds; the event loop turns at least once."""
+        await asyncio.sleep(0)
         next_timer = self._timers[0][0] - self._monotonic() if self._timers else longest
         try:
             async with asyncio.timeout(max(0.0, min(longest, next_timer))):
