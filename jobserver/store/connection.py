@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -53,8 +54,8 @@ def sync_client(uri: str, *, app_name: str = "jobserver", pool_size: int = 10) -
 
 
 def what_mongodb_said(error: Exception) -> str:
-    """What MongoDB said, without the driver's dump of the whole reply."""
-    return str(error).partition(", full error:")[0]
+    """What MongoDB said, without the driver's dump of the whole reply, of its settings and of the topology."""
+    return re.split(r", full error:|, Timeout:| \(configured timeouts", str(error))[0]
 
 
 def deciding(database: AsyncDb) -> AsyncDb:
