@@ -30,8 +30,6 @@ from jobserver.store.configs import ConfigStore
 from jobserver.store.connection import async_client, deciding
 from jobserver.store.listener import Listener
 
-STATE_FOLDER = ".jobserver"
-
 runners = RunnerRegistry()
 runners.register("pulse", pulse_runner)
 
@@ -115,7 +113,7 @@ def assembly(settings: Settings, *, logger: Any, plugin_manager: Any) -> Callabl
         embedded = None
         uri = settings.mongodb.uri
         if uri is None:
-            embedded = await asyncio.to_thread(EmbeddedMongo.start, settings.project.root / STATE_FOLDER)
+            embedded = await asyncio.to_thread(EmbeddedMongo.start, settings.project.data_dir)
             uri = embedded.uri
         return _parts(settings, uri=uri, embedded=embedded, plugins=plugins)
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, assert_never
 
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
-from jobserver.lengths import Length, parse_length, to_milliseconds
+from jobserver.lengths import Length, describe_length, parse_length, to_milliseconds
 
 MOST_ATTEMPTS = 1000
 LONGEST_DELAY = timedelta(days=30)
@@ -109,6 +109,12 @@ class Retry:
             backoff["jitter"] = self.jitter
         delay = to_milliseconds(self.delay)
         return {"enabled": self.enabled, "attempts": self.attempts, "delay": delay, "backoff": backoff}
+
+    def describe(self) -> str:
+        """Words for a person: "off", "3 x after 1 minute, exponential"."""
+        if not self.enabled or not self.attempts:
+            return "off"
+        return f"{self.attempts} x after {describe_length(self.delay)}, {self.backoff.value}"
 
     def delay_before(self, retry: int, *, random: Callable[[], float]) -> timedelta | None:
         """The wait before the given retry, 1 for the first; None when the policy is off or spent.

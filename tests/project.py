@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+import structlog
 from pymongo import MongoClient, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -31,6 +32,7 @@ from jobserver import JobServer
 
 T = TypeVar("T")
 Document = dict[str, Any]
+Records = list[structlog.typing.EventDict]
 
 WITHIN = 20.0  # seconds that a condition may take on a busy machine
 QUICK: Document = {

@@ -57,6 +57,6 @@ class RunLog:
     d, i, w, e = debug, info, warning, error
 
     def _write(self, level: str, message: str, fields: Mapping[str, Any] | None) -> None:
-        reserved = {"event", "job", "run"}
+        reserved = {"self", "event", "job", "run"}
         extra = {f"{key}_" if key in reserved else str(key): value for key, value in (fields or {}).items()}
         getattr(_logger, level)(message, **extra, job=self._identity.name, run=self._identity.run_id)

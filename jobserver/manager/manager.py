@@ -92,7 +92,8 @@ class JobManager:
         if known is not None:
             managed.values, managed.settings = known.values, known.settings
         self._jobs[name] = managed
-        _log.info("job found" if known is None else "job changed", name=name, path=definition.path)
+        schedule = definition.defaults.schedule.describe()
+        _log.info("job found" if known is None else "job changed", name=name, path=definition.path, schedule=schedule)
 
     async def _remove(self, name: str) -> None:
         await self._runner.executor.remove_job(name)

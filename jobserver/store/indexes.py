@@ -50,6 +50,12 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
         ),
         # reaping, and the queries that people ask about locks: only running documents are in it
         IndexModel([("lockedAt", ASCENDING)], name="locks", partialFilterExpression={"lockedAt": {"$exists": True}}),
+        # the dead letters: what gave up
+        IndexModel(
+            [("name", ASCENDING), ("failedAt", DESCENDING)],
+            name="failed",
+            partialFilterExpression={"status": "failed"},
+        ),
         # one holder per recurring job
         IndexModel([("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}),
         # enqueue: one active document per unique key

@@ -228,3 +228,8 @@ def test_whatever_stands_in_a_document_is_a_policy_or_a_config_error(source: Any
     except ConfigError:
         return
     assert Retry.parse(policy.to_document()) == policy
+
+
+def test_a_policy_says_itself_in_words() -> None:
+    assert Retry.OFF.describe() == "off"
+    assert Retry(attempts=3, delay="1 minute").describe() == "3 x after 1 minute, exponential"

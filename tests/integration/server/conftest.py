@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
-from tests.project import Project, forgive_cut_off_connects, scratch_project
+from tests.project import Project, Records, forgive_cut_off_connects, scratch_project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,7 +26,7 @@ def project(tmp_path: Path, mongo_client: MongoClient[dict[str, Any]], mongo_uri
 
 
 @pytest.fixture
-def log() -> Iterator[list[structlog.typing.EventDict]]:
+def log() -> Iterator[Records]:
     """What servers in this process have logged so far: the fields of each record, its text in `event`."""
     with capture_logs() as records:
         yield records
