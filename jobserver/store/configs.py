@@ -68,7 +68,7 @@ class ConfigStore:
         stamps = {"createdAt": NOW, "updatedAt": NOW}
         values = {key: {"$ifNull": [f"${key}", literal(value)]} for key, value in change.items()}
         kept = {key: {"$ifNull": [f"${key}", value]} for key, value in stamps.items()}
-        absent = {"jobName": name, "checksum": {"$exists": False}}
+        absent = {"jobName": name, "checksum": None}
         try:
             outcome = await self._configs.update_one(absent, [{"$set": values | kept}], upsert=True)
         except DuplicateKeyError:
@@ -103,7 +103,9 @@ class ConfigStore:
             return
         shown = {f"configError.{key}": value for key, value in error.items()}
         differs = {"_id": id_, "$nor": [shown]}
-        await self._update(differs, [{"$set": {"configError": {**_literals(error), "at": NOW}}}])
+        # Removed first: into a list that a hand has left there, `$set` would write the error many times over.
+        change = [{"$unset": "configError"}, {"$set": {"configError": {**_literals(error), "at": NOW}}}]
+        await self._update(differs, change)
 
     async def mark_missing(self, name: str, *, missing: bool) -> None:
         """Say whether a job file for it is known; the configuration itself is kept."""
@@ -121,12 +123,17 @@ class ConfigStore:
         await self._update({"_id": id_, "runNowRequest": request}, {"$unset": {"runNowRequest": ""}})
 
     async def applied(self, name: str) -> AppliedVersion | None:
-        """What history says is in force for this job."""
+        """What history says is in force for this job; an entry that a hand has torn keeps its number and no more."""
+        numbered = {"$type": ["int", "long", "double"], "$not": {"$type": "array"}}
+        version = 0
         try:
-            found = await self._history.find_one({"jobName": name}, sort=[("version", -1)])
+            async for found in self._history.find({"jobName": name, "version": numbered}).sort("version", -1):
+                version = max(version, found["version"])
+                if isinstance(found.get("values"), dict):
+                    return AppliedVersion(version=version, values=found["values"])
         except PyMongoError as error:
             raise _away(f"the history of {name} could not be read", error) from error
-        return AppliedVersion(version=found["version"], values=found["values"]) if found else None
+        return AppliedVersion(version=version, values={}) if version else None
 
     async def record(self, name: str, *, version: int, changes: list[Document], values: Document, by: str) -> bool:
         """Add the next version; False when another server has recorded that version before."""
