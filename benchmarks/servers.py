@@ -19,11 +19,13 @@ from pymongo.database import Database
 from benchmarks.figure import NotMeasured
 from benchmarks.mongod import Document, cpu_seconds
 from benchmarks.peers import processes
+from benchmarks.rounds import tell
 
 REPOSITORY = Path(__file__).parents[1]
 JOBS = Path(__file__).parent / "jobs"
 NOOP, PICKUP = "api:noop", "api:pickup"
 START_SECONDS = 60.0
+LONG_STOP = 5.0  # seconds; nothing runs any more, so that is a fault to look into
 # As high as it helps: a no-op gains nothing from more at once than a few claims bring.
 CONCURRENCY = 1000
 
@@ -126,7 +128,11 @@ def starting(folder: Path, *, workers: int = 1) -> Iterator[Server]:
     many = ["--workers", str(workers)] if workers > 1 else []
     command: processes.Command = [sys.executable, "-m", "jobserver", "start", "--config", folder, *many]
     with processes.serve(command, folder=folder, log=folder / "server.log") as process:
-        yield Server(process=psutil.Process(process.pid), log=folder / "server.log")
+        server = Server(process=psutil.Process(process.pid), log=folder / "server.log")
+        yield server
+        told = time.monotonic()
+    if time.monotonic() - told > LONG_STOP:
+        tell(f"  a server took {time.monotonic() - told:.0f} s to stop; it said: {server.last_words()}")
 
 
 def set_concurrency(database: Database[Document], job: str, concurrency: int) -> None:
