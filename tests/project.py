@@ -190,6 +190,10 @@ class Project:
         assert found is not None, f"{name} has no schedule"
         return found
 
+    def bring_forward(self, id_: Any) -> None:
+        """Make a waiting document due now."""
+        assert self.jobs.update_one({"_id": id_}, [{"$set": {"nextRunAt": "$$NOW"}}]).modified_count == 1
+
     def config(self, name: str) -> Document:
         """A job's configuration document; {} where there is none."""
         return self.configs.find_one({"jobName": name}) or {}

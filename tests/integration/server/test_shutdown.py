@@ -1,0 +1,264 @@
+"""SIGTERM to a server that idles, works, or works for too long: nothing stays locked, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from jobserver import JobServer
+from tests.project import Project, Records, ServerProcess, until
+
+ASYNC = """
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    async def run(self, db, context):
+        await note(db, run=context.run_id, attempt=context.attempt)
+        try:
+            await at_gate(db)
+        except asyncio.CancelledError:
+            await note(db, told=context.run_id, cancelled=bool(context.cancelled))
+            raise
+        return os.getpid()
+"""
+THREAD = """
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    def run(self, db, context):
+        note(db, run=context.run_id, attempt=context.attempt)
+        at_gate_in_thread(db, stop=context.cancelled.is_set)
+        if context.cancelled:
+            note(db, told=context.run_id, cancelled=True)
+            raise JobCancelled("told to stop")
+        return os.getpid()
+"""
+DEAF = """
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    async def run(self, db, context):
+        await note(db, run=context.run_id, attempt=context.attempt)
+        while await db.gates.find_one({"_id": "gate"}) is None:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                await note(db, told=context.run_id)
+        return os.getpid()
+"""
+DEAF_THREAD = """
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    def run(self, db, context):
+        note(db, run=context.run_id, attempt=context.attempt)
+        at_gate_in_thread(db)
+        return os.getpid()
+"""
+KINDS = pytest.mark.parametrize("source", [ASYNC, THREAD], ids=["coroutine", "thread"])
+
+
+async def busy_server(
+    project: Project, source: str, *, runs: int = 2, **runner: Any
+) -> tuple[ServerProcess, list[Any]]:
+    """A server that runs the recurring document and some more, and their ids."""
+    name = project.job("held", source)
+    process = await project.process(**runner).started()
+    ids = [project.make_due(name)["_id"], *(project.enqueue(name) for _ in range(runs - 1))]
+    await until(lambda: len(project.notes()) == runs)
+    return process, ids
+
+
+def left_behind() -> list[str]:
+    """Tasks and threads other than the test's own."""
+    tasks = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return tasks + [name for name in threads if not name.startswith(("asyncio_", "pymongo_"))]
+
+
+def nothing_is_locked(project: Project) -> bool:
+    """Whether nothing is locked and no server is registered."""
+    return not project.jobs.find_one({"lockedAt": {"$exists": True}}) and not project.db.jobServers.find_one()
+
+
+async def test_an_idle_server_ends_without_its_grace_period_and_with_exit_code_0(project: Project) -> None:
+    project.job("noted", schedule="0 0 1 1 *")
+    process = await project.process(shutdown_grace="10 minutes").started()
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 0
+    assert nothing_is_locked(project)
+
+
+async def test_a_server_without_jobs_runs_and_ends(project: Project) -> None:
+    process = await project.process().started()
+    assert (await process.says("server started"))["jobs"] == 0
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 0
+
+
+@KINDS
+async def test_runs_may_end_within_the_grace_period_and_nothing_new_begins(project: Project, source: str) -> None:
+    process, ids = await busy_server(project, source, shutdown_grace="20 seconds")
+    process.send(signal.SIGTERM)
+    await process.says("waiting for runs")
+    waiting = project.enqueue("api:held")
+    project.open()
+    assert await process.exit_code() == 0
+    for id_ in ids:
+        document = project.document(id_)
+        assert document["status"] == "completed"
+        assert document["result"] == process.pid
+    assert project.document(waiting)["status"] == "queued"
+    assert "runCount" not in project.document(waiting)
+    assert nothing_is_locked(project)
+
+
+@KINDS
+async def test_runs_that_take_longer_are_told_given_back_uncounted_and_run_elsewhere(
+    project: Project, source: str
+) -> None:
+    process, ids = await busy_server(project, source, shutdown_grace=100)
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 0
+    assert nothing_is_locked(project)
+    assert len(project.notes(cancelled=True)) == 2
+    for id_ in ids:
+        document = project.document(id_)
+        assert document["status"] == "queued"
+        assert document["attempt"] == document["runCount"] == 0
+        assert document["nextRunAt"] <= project.now()
+        assert not {"failCount", "crashes", "lastError"} & set(document)
+    assert project.runs("api:held") == []
+    project.open()
+    other = await project.process().started()
+    for id_ in ids:
+        document = await project.ended(id_)
+        assert document["result"] == other.pid
+        assert document["runCount"] == 1
+    assert {note["attempt"] for note in project.notes(attempt={"$exists": True})} == {1}
+
+
+@pytest.mark.parametrize("source", [DEAF, DEAF_THREAD], ids=["coroutine", "thread"])
+async def test_runs_that_do_not_listen_are_given_up_and_given_back(project: Project, source: str) -> None:
+    process, ids = await busy_server(project, source, shutdown_grace=0)
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 0
+    assert nothing_is_locked(project)
+    assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
+
+
+async def test_a_second_signal_ends_the_grace_period_and_the_exit_code_says_so(project: Project) -> None:
+    process, ids = await busy_server(project, ASYNC, shutdown_grace="10 minutes")
+    process.send(signal.SIGTERM)
+    await process.says("waiting for runs")
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 130
+    assert nothing_is_locked(project)
+    assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
+
+
+async def test_five_signals_in_a_row_do_no_harm(project: Project) -> None:
+    process, ids = await busy_server(project, ASYNC, shutdown_grace="10 minutes")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        process.send(number)
+    assert await process.exit_code() in (0, 130)  # signals that the kernel has merged into one are one
+    assert nothing_is_locked(project)
+    assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
+
+
+async def test_ctrl_c_is_the_same_as_sigterm(project: Project) -> None:
+    process, ids = await busy_server(project, ASYNC, shutdown_grace=100)
+    process.send(signal.SIGINT)
+    assert await process.exit_code() == 0
+    assert nothing_is_locked(project)
+    assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
+
+
+async def test_a_signal_while_the_server_starts_ends_it_in_order(project: Project) -> None:
+    project.job("noted", schedule="0 0 1 1 *")
+    process = project.process()
+    await until(project.db.jobServers.find_one)
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 0
+    assert nothing_is_locked(project)
+
+
+async def test_a_shutdown_while_the_server_starts_leaves_nothing_behind_whenever_it_comes(project: Project) -> None:
+    project.job("noted", schedule="0 0 1 1 *")
+    for turns in (1, 5, 20, 60, 150, 400):
+        server = await JobServer.create(None, None, None, project.settings())
+        starting = asyncio.create_task(server.start())
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        await server.shutdown()
+        await starting
+        assert server.exit_code == 0
+        assert nothing_is_locked(project)
+        assert left_behind() == []
+
+
+async def test_a_server_that_has_ended_leaves_no_task_and_no_thread_behind(project: Project) -> None:
+    in_loop, in_thread = project.job("noted"), project.job("threaded", DEAF_THREAD)
+    async with project.server():
+        await project.ran(in_loop)
+        project.open()
+        await project.ran(in_thread)
+    assert left_behind() == []
+
+
+async def test_starting_and_shutting_down_twice_is_harmless(project: Project) -> None:
+    name = project.job("noted")
+    async with project.server() as server:
+        await asyncio.gather(server.start(), server.start())
+        assert project.db.jobServers.count_documents({}) == 1
+        await project.ran(name)
+        await asyncio.gather(server.shutdown(), server.shutdown())
+        await server.shutdown()
+        await server.wait()
+        assert server.exit_code == 0
+        assert nothing_is_locked(project)
+        await server.start()
+        assert nothing_is_locked(project)
+
+
+async def test_a_server_that_never_started_can_be_shut_down(project: Project) -> None:
+    server = await JobServer.create(None, None, None, project.settings())
+    await server.shutdown()
+    await server.wait()
+    assert server.exit_code == 0
+    assert server.jobs == {}
+    assert server.mongodb_uri is None
+
+
+async def test_hurrying_a_shutdown_in_code_ends_its_grace_period(project: Project, log: Records) -> None:
+    name = project.job("held", ASYNC)
+    async with project.server(shutdown_grace="10 minutes") as server:
+        id_ = project.enqueue(name)
+        await until(project.notes)
+        ending = asyncio.create_task(server.shutdown())
+        await until(lambda: [record for record in log if record["event"] == "waiting for runs"])
+        await server.shutdown(hurry=True)
+        await ending
+        assert project.document(id_)["status"] == "queued"
+        assert nothing_is_locked(project)
+
+
+async def test_a_keyboard_interrupt_in_an_embedding_program_leaves_no_lock_behind(project: Project) -> None:
+    name = project.job("held", ASYNC)
+    async with project.server(shutdown_grace=100) as server:
+        id_ = project.enqueue(name)
+        await until(project.notes)
+
+        async def program() -> None:
+            try:
+                await server.wait()
+            finally:
+                await server.shutdown()
+
+        embedding = asyncio.create_task(program())
+        await asyncio.sleep(0)
+        embedding.cancel()  # what asyncio.run does on Ctrl-C
+        with pytest.raises(asyncio.CancelledError):
+            await embedding
+        assert project.document(id_)["status"] == "queued"
+        assert nothing_is_locked(project)
