@@ -1,6 +1,7 @@
 """The SHA-256 of every source file of the standard library, in the collection `fingerprints`.
 
-Shows a long run on a short lock: the lock lives ten seconds, the run longer, for each progress report extends it. A run that is stopped half-way goes on where it was.
+Shows a long run on a short lock: the lock lives ten seconds, the run longer, for each progress report extends it.
+A run that is stopped half-way goes on where it was.
 """
 
 import asyncio
