@@ -49,7 +49,7 @@ def test_what_a_person_writes_is_read_as_that_length(written: object, meant: tim
 @pytest.mark.parametrize(
     "nonsense",
     [
-        *(None, True, False, math.nan, math.inf, -math.inf, -1, -0.5, 10**400, b"5m", [], {}, object()),
+        *(None, True, False, math.nan, math.inf, -math.inf, -1, -0.5, 10**400, b"5m", [], {}, ...),
         *("", " ", "m", "minute", "a minute", "one minute", "five", "5 5", "-5m", "+5m", "5m-", "1e3", "5m,", "and 5m"),
         *(
             "every 5 minutes",
