@@ -12,11 +12,16 @@ from bson import ObjectId
 from bson.errors import InvalidDocument
 
 from jobserver.errors import DataError
+from jobserver.excerpt import excerpt
 from jobserver.job import Priority
+from jobserver.lengths import LONGEST_LENGTH, describe_length
 from jobserver.store.connection import CODEC, Document
 from jobserver.store.states import Status
 
 MAX_DATA_BYTES = 256 * 1024
+MAX_DEPTH = 100  # levels of nesting that MongoDB stores
+SHALLOW = 7 * MAX_DEPTH  # bytes: each level takes a type, a key, a length and an end
+_NESTING = (dict, list, tuple, Mapping)
 MAX_NAME_LENGTH = 200
 
 
@@ -35,7 +40,7 @@ class Request:
 
 def job_document(request: Request, *, now: datetime, priority: int) -> Document:
     """The document for `pulseJobs`, `_id` included, so that inserting it twice is noticed. Raises DataError."""
-    _check_name(request.name)
+    check_name(request.name)
     due = due_at(request, now=now)
     document: Document = {
         "_id": ObjectId(),
@@ -48,7 +53,7 @@ def job_document(request: Request, *, now: datetime, priority: int) -> Document:
         "createdAt": now,
     }
     if request.unique_key is not None:
-        document["uniqueKey"] = str(request.unique_key)
+        document["uniqueKey"] = _encodable(str(request.unique_key), "unique_key")
     if request.requested_by is not None:
         document["requestedBy"] = request.requested_by
     return document
@@ -59,14 +64,22 @@ def due_at(request: Request, *, now: datetime) -> datetime:
     if request.at is not None and request.delay is not None:
         raise DataError("give either at= or delay=, not both")
     if request.delay is not None:
-        if request.delay < timedelta():
-            raise DataError(f"delay={request.delay} is negative; leave it out to run at once")
-        return now + request.delay
+        return now + _checked_delay(request.delay)
     if request.at is None:
         return now
     if not isinstance(request.at, datetime):
         raise DataError(f"at={request.at!r} is not a datetime")
     return request.at if request.at.tzinfo else request.at.replace(tzinfo=UTC)
+
+
+def _checked_delay(delay: timedelta) -> timedelta:
+    if not isinstance(delay, timedelta):
+        raise DataError(f"delay={excerpt(delay)} is not a timedelta")
+    if delay < timedelta():
+        raise DataError(f"delay={delay} is negative; leave it out to run at once")
+    if delay > LONGEST_LENGTH:
+        raise DataError(f"delay={delay} is longer than {describe_length(LONGEST_LENGTH)}")
+    return delay
 
 
 def checked_priority(priority: int) -> int:
@@ -77,11 +90,22 @@ def checked_priority(priority: int) -> int:
     return int(priority)
 
 
+def check_name(name: Any) -> None:
+    """Raise DataError unless this can be the name of a job."""
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"a job's name is a text such as 'api:report', not {name!r}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise DataError(f"a job's name has at most {MAX_NAME_LENGTH} characters, this one has {len(name)}")
+    _encodable(name, "a job's name")
+
+
 def check_storable(data: Any, *, what: str = "data", limit: int = MAX_DATA_BYTES) -> None:
     """Raise DataError naming the offending key when MongoDB could not store this, or it is over `limit` bytes."""
     if data is None:
         return
     size = _encoded_size(data, what)
+    if size > SHALLOW and isinstance(data, _NESTING) and _is_too_deep(data):
+        raise DataError(f"{what} cannot be stored in MongoDB: it is nested more than {MAX_DEPTH} levels deep")
     if size > limit:
         raise DataError(f"{what} takes {size:,} bytes, the limit is {limit:,}: store it elsewhere and pass a reference")
 
@@ -92,6 +116,16 @@ def _encoded_size(data: Any, what: str) -> int:
     except (InvalidDocument, OverflowError, UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
         path = _offending_key(data, what)
         raise DataError(f"{path} cannot be stored in MongoDB: {_plain(error)}") from error
+
+
+def _is_too_deep(data: Any) -> bool:
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        inside = (each.values() if isinstance(each, Mapping) else each for each in level)
+        level = [child for children in inside for child in children if isinstance(child, _NESTING)]
+        if not level:
+            return False
+    return True
 
 
 def _offending_key(value: Any, path: str) -> str:
@@ -117,8 +151,9 @@ def _plain(error: Exception) -> str:
     return f"{text[:200]}{f' (a {kind})' if kind else ''}"
 
 
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise DataError(f"a job's name is a text such as 'api:report', not {name!r}")
-    if len(name) > MAX_NAME_LENGTH:
-        raise DataError(f"a job's name has at most {MAX_NAME_LENGTH} characters, this one has {len(name)}")
+def _encodable(text: str, what: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} cannot be stored in MongoDB: {error}") from error
+    return text

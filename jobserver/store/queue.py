@@ -17,7 +17,7 @@ from jobserver.job import Priority
 from jobserver.store.clock import ServerClock
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
-from jobserver.store.enqueue import Request, check_storable, job_document
+from jobserver.store.enqueue import Request, check_name, check_storable, job_document
 from jobserver.store.indexes import job_indexes
 
 CLOCK_AGE = timedelta(minutes=1)
@@ -36,12 +36,12 @@ class _Desk:
     def unknown_priorities(self, requests: Sequence[Request]) -> list[str]:
         """The names whose priority has to be looked up."""
         now = time.monotonic()
-        names = {request.name for request in requests if request.priority is None and isinstance(request.name, str)}
+        names = {request.name for request in requests if request.priority is None}
         return [name for name in names if self._priorities.get(name, (0.0, 0))[0] < now]
 
     def learn_priorities(self, names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
         """Remember what `jobConfigs` says, NORMAL for jobs that it does not know."""
-        found = {config.get("jobName"): _priority(config) for config in configs}
+        found = {name: _priority(config) for config in configs if isinstance(name := config.get("jobName"), str)}
         until = time.monotonic() + PRIORITY_AGE
         for name in names:
             self._priorities[name] = (until, found.get(name, int(Priority.NORMAL)))
@@ -52,15 +52,18 @@ class _Desk:
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
         documents = []
         for request in requests:
-            if request.data:
-                check_storable(request.data)
+            check_storable(request.data)
             priority = self._priorities.get(request.name, (0.0, int(Priority.NORMAL)))[1]
             documents.append(job_document(request, now=now, priority=priority))
         return documents
 
-    def needs_unique_index(self, requests: Sequence[Request]) -> bool:
-        """Whether a unique key is used before a server, or this queue, has made its index."""
-        return not self.unique_index_there and any(request.unique_key is not None for request in requests)
+    def needs_unique_index(self, requests: Sequence[Request], session: Any) -> bool:
+        """Whether a unique key may come before a server, or this queue, has made its index.
+
+        Inside a transaction that is any moment: once it has inserted something, the index can no longer be made.
+        """
+        keyed = session is not None or any(request.unique_key is not None for request in requests)
+        return keyed and not self.unique_index_there
 
 
 class AsyncQueue:
@@ -112,11 +115,13 @@ Steps = Generator[Any, Any, Any]
 
 def _add(database: Any, names: CollectionNames, desk: _Desk, requests: Sequence[Request], session: Any) -> Steps:
     jobs, configs = database[names.jobs], database[names.configs]
+    for request in requests:
+        check_name(request.name)
     if desk.clock.is_older_than(CLOCK_AGE):
         desk.clock.hear(_local_time((yield database.command("hello"))))
     if unknown := desk.unknown_priorities(requests):
         desk.learn_priorities(unknown, (yield configs.find(*_priorities_of(unknown)).to_list()))
-    if desk.needs_unique_index(requests):
+    if desk.needs_unique_index(requests, session):
         yield jobs.create_indexes([unique_key_index()])
         desk.unique_index_there = True
     ids: list[Any] = []
