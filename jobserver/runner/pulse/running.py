@@ -38,7 +38,7 @@ class Run:
 
     __slots__ = (
         *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
-        *("began_at", "cancelled", "job", "known", "name", "run_id", "server", "stop", "stop_reason", "task"),
+        *("began_at", "cancelled", "has_begun", "job", "known", "name", "run_id", "server", "stop", "stop_reason", "task"),
     )
 
     def __init__(
@@ -56,6 +56,7 @@ class Run:
         self._store, self._databases, self._monotonic = store, databases, monotonic
         self.began_at = self._alive_at = monotonic()
         self.cancelled = CancelFlag()
+        self.has_begun = False
         self.stop: Stop | None = None
         self.stop_reason = ""
         self.task: asyncio.Task[None] | None = None
@@ -102,7 +103,8 @@ class Run:
         if self.stop is None:
             self.stop, self.stop_reason = stop, reason
         self.cancelled.set()
-        if self.task is not None:
+        # A task that is cancelled before its first step never runs at all: nobody would settle it and free its slot.
+        if self.task is not None and self.has_begun:
             self.task.cancel(reason)
 
     def elapsed(self) -> timedelta:
@@ -164,7 +166,8 @@ class Runs:
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
 
     async def _execute(self, run: Run) -> None:
-        outcome = await self._call(run)
+        run.has_begun = True
+        outcome = await self._call(run) if run.stop is None else interrupted()
         del self._runs[run.job.run_id]
         self._capacity.ended(run.job.name)
         self._wakeups.nudge()
@@ -175,7 +178,7 @@ class Runs:
         call = run_inline if definition.is_async else run_in_thread
         try:
             return await call(definition, run)
-        except asyncio.CancelledError as error:  # before the first step, or a second time
+        except asyncio.CancelledError as error:  # a second time
             return interrupted(error)
 
     def _give_back(self, job: ClaimedJob, known: KnownJob | None) -> None:

@@ -1,0 +1,91 @@
+"""The runs of one server, told to stop at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobserver import Job, Schedule
+from jobserver.definition import JobDefaults, JobDefinition, JobSettings
+from jobserver.execution import Outcome, OutcomeKind
+from jobserver.retry import Retry
+from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.documents import ClaimedJob
+
+MANUAL = Schedule.parse("manual")
+SETTINGS = JobSettings(
+    schedule=MANUAL,
+    enabled=True,
+    retry=Retry.OFF,
+    priority=0,
+    concurrency=1,
+    global_concurrency=None,
+    lock_lifetime=timedelta(minutes=1),
+)
+UNUSED: Any = None
+
+
+class Waits(Job):
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+DEFINITION = JobDefinition(
+    name="api:waits",
+    path="waits.py",
+    checksum="1",
+    job_class=Waits,
+    is_async=True,
+    wants=(),
+    defaults=JobDefaults(schedule=MANUAL),
+)
+
+
+def claimed_by(owner: str) -> ClaimedJob:
+    now = datetime.now(UTC)
+    return ClaimedJob(
+        id=1,
+        name=DEFINITION.name,
+        token="t",
+        fence=1,
+        attempt=1,
+        started_at=now,
+        scheduled_at=now,
+        recurring=False,
+        document={"lockedBy": owner},
+        run_id="1:1",
+    )
+
+
+async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_frees_its_slot() -> None:
+    jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
+    jobs.put(DEFINITION, SETTINGS)
+    lease.renewed("this server", sent_at=time.monotonic())
+    capacity = Capacity(jobs=jobs, max_concurrency=1, lock_limit=0, default_lock_limit=0)
+    ends: list[tuple[Run, Outcome]] = []
+    runs = Runs(
+        store=UNUSED,
+        jobs=jobs,
+        capacity=capacity,
+        wakeups=Wakeups(monotonic=time.monotonic),
+        lease=lease,
+        databases=UNUSED,
+        settle=lambda run, outcome: ends.append((run, outcome)),
+        monotonic=time.monotonic,
+    )
+    runs.begin(claimed_by("this server"))
+    (run,) = runs
+    run.interrupt(Stop.SHUTDOWN, "the server shuts down")
+    assert run.task is not None
+    await asyncio.wait({run.task})
+    assert len(runs) == 0
+    assert capacity.free() == 1
+    ((ended, outcome),) = ends
+    assert ended is run
+    assert outcome.kind is OutcomeKind.INTERRUPTED
