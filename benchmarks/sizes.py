@@ -42,12 +42,12 @@ FULL = Sizes(
     commands=20,
 )
 QUICK = Sizes(
-    rounds=2,
+    rounds=1,
     long_rounds=1,
     jobs=5_000,
     fewer_jobs=3_000,
     insert_rate=100,
-    insert_seconds=2.0,
+    insert_seconds=1.5,
     insert_rounds=1,
     idle_seconds=4.0,
     idle_jobs=100,
