@@ -69,10 +69,10 @@ async def busy_server(
     return process, ids
 
 
-def left_behind() -> list[str]:
-    """Tasks and threads other than the test's own."""
+def left_behind(before: list[threading.Thread]) -> list[str]:
+    """Tasks and threads that a server has left running."""
     tasks = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [thread.name for thread in threading.enumerate() if thread not in before]
     return tasks + [name for name in threads if not name.startswith(("asyncio_", "pymongo_"))]
 
 
@@ -184,6 +184,7 @@ async def test_a_signal_while_the_server_starts_ends_it_in_order(project: Projec
 
 
 async def test_a_shutdown_while_the_server_starts_leaves_nothing_behind_whenever_it_comes(project: Project) -> None:
+    before = threading.enumerate()
     project.job("noted", schedule="0 0 1 1 *")
     for turns in (1, 5, 20, 60, 150, 400):
         server = await JobServer.create(None, None, None, project.settings())
@@ -194,16 +195,17 @@ async def test_a_shutdown_while_the_server_starts_leaves_nothing_behind_whenever
         await starting
         assert server.exit_code == 0
         assert nothing_is_locked(project)
-        assert left_behind() == []
+        assert left_behind(before) == []
 
 
 async def test_a_server_that_has_ended_leaves_no_task_and_no_thread_behind(project: Project) -> None:
+    before = threading.enumerate()
     in_loop, in_thread = project.job("noted"), project.job("threaded", DEAF_THREAD)
     async with project.server():
         await project.ran(in_loop)
         project.open()
         await project.ran(in_thread)
-    assert left_behind() == []
+    assert left_behind(before) == []
 
 
 async def test_starting_and_shutting_down_twice_is_harmless(project: Project) -> None:
