@@ -6,6 +6,7 @@ read in long pieces. Candidates are hints: the lock itself decides whether a doc
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from jobserver.store.documents import Lane
 
-READ_AHEAD = 4  # claims per read, once a backlog shows
+READ_AHEAD = 8  # claims per read, once a backlog shows
 
 
 class Candidate(NamedTuple):
@@ -38,7 +39,10 @@ class Candidates:
 
     def put(self, found: Sequence[Candidate], lanes: Sequence[Lane], limit: int) -> None:
         """Take in what a read of these lanes came to."""
-        self._waiting += found
+        if self._waiting and found:
+            self._waiting = sorted([*self._waiting, *found], key=_urgency)
+        else:
+            self._waiting += found
         counts = Counter(candidate.name for candidate in found)
         for lane in lanes:
             if len(found) >= limit or counts[lane.name] >= lane.limit:
@@ -77,3 +81,9 @@ class Candidates:
         equal = next((n for n, each in enumerate(self._waiting) if each.priority != urgent), len(self._waiting))
         start = step * random.randrange(max(1, equal // step))
         self._waiting = [*self._waiting[start:equal], *self._waiting[:start], *self._waiting[equal:]]
+
+
+def _urgency(candidate: Candidate) -> float:
+    """Highest priority first; a document that a hand has given none, or nonsense, comes last."""
+    priority = candidate.priority
+    return -priority if isinstance(priority, (int, float)) else math.inf

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -51,6 +53,11 @@ def async_client(uri: str, *, app_name: str = "jobserver") -> AsyncMongoClient[D
 def sync_client(uri: str, *, app_name: str = "jobserver", pool_size: int = 10) -> MongoClient[Document]:
     """A client of its own for threads that must not wait for the event loop, and for commands."""
     return MongoClient(uri, appname=app_name, maxPoolSize=pool_size, **_CLIENT_OPTIONS)
+
+
+def bounded(seconds: float) -> AbstractContextManager[None]:
+    """What is asked inside it, in this thread or task, fails after so many seconds in all."""
+    return pymongo.timeout(seconds)
 
 
 def what_mongodb_said(error: Exception) -> str:

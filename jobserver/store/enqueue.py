@@ -25,9 +25,9 @@ _NESTING = (dict, list, tuple, Mapping)
 MAX_NAME_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """One occurrence that somebody asks for: now, at a moment, or after a delay."""
+    """One occurrence that somebody asks for: now, at a moment, or after a delay. Not frozen: that costs, at 10,000."""
 
     name: str
     data: Any = None

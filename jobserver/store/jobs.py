@@ -174,13 +174,18 @@ class JobStore:
             raise DatabaseError(f"{document['name']} could not be queued: {what_mongodb_said(error)}") from error
 
     async def _next_candidates(self, lanes: Sequence[Lane], *, limit: int, ahead: bool) -> list[Candidate]:
-        waiting = self._candidates.pick(lanes, limit)
-        if waiting:
-            return waiting
-        times = READ_AHEAD if ahead else 1
-        wider = [replace(lane, limit=min(lane.limit, limit) * times) for lane in lanes if lane.limit > 0]
-        self._candidates.put(await self._due(wider, limit * times), wider, limit * times)
+        known = self._candidates.unfinished()
+        await self._read([lane for lane in lanes if lane.name not in known], limit)
+        picked = self._candidates.pick(lanes, limit)
+        if picked or not ahead:
+            return picked
+        await self._read([replace(lane, limit=lane.limit * READ_AHEAD) for lane in lanes], limit * READ_AHEAD)
         return self._candidates.pick(lanes, limit)
+
+    async def _read(self, lanes: Sequence[Lane], limit: int) -> None:
+        lanes = [replace(lane, limit=min(lane.limit, limit)) for lane in lanes if lane.limit > 0]
+        if lanes:
+            self._candidates.put(await self._due(lanes, limit), lanes, limit)
 
     async def _lock(
         self,
@@ -240,7 +245,8 @@ class JobStore:
         try:
             for start in range(0, len(lanes), MAX_LANES):
                 group = lanes[start : start + MAX_LANES]
-                cursor = await self._jobs.aggregate(due_pipeline(group, limit, self._sort, self._jobs.name))
+                pipeline = due_pipeline(group, limit, self._sort, self._jobs.name)
+                cursor = await self._jobs.aggregate(pipeline, batchSize=limit + 1)  # one reply, not one per 101
                 found += await cursor.to_list()
         except PyMongoError as error:
             raise DatabaseError(f"due jobs could not be read: {what_mongodb_said(error)}") from error
@@ -251,7 +257,8 @@ class JobStore:
 
     async def _claimed(self, ids: list[Any], token: str) -> list[ClaimedJob]:
         try:
-            found = await self._jobs.find({"_id": {"$in": ids}, "lockToken": token}).to_list()
+            held = {"_id": {"$in": ids}, "lockToken": token}
+            found = await self._jobs.find(held, batch_size=len(ids) + 1).to_list()
         except PyMongoError as error:
             raise DatabaseError(f"claimed jobs could not be read: {what_mongodb_said(error)}") from error
         if len(found) > 1:

@@ -57,9 +57,14 @@ class ClaimLoop:
         self._pause = FIRST_PAUSE
 
     async def run(self) -> None:
-        """Work, then wait for stop or wake-up with the delay that the work returned."""
+        """Work, then wait for stop or wake-up with the delay that the work returned.
+
+        Without a delay the next claim is sent before the runs of the last one begin: MongoDB works while they do.
+        """
         while not self._stopping:
-            await self._wakeups.wait(await self._guarded_step())
+            delay = await self._guarded_step()
+            if delay:
+                await self._wakeups.wait(delay)
 
     def stop(self) -> None:
         """Claim nothing more; the claim under way is still begun or given back."""
@@ -90,8 +95,9 @@ class ClaimLoop:
             self._doubt = None
         if self._monotonic() >= self._next_poll:
             self._next_poll = self._monotonic() + self._poll_every()
-            hinted.update(self._jobs)
-            self._backlog |= hinted
+            self._backlog.update(self._jobs)
+            if not self._rush.is_on:  # in a rush, jobs without a backlog are read beside those that have one
+                hinted.update(self._jobs)
         lanes = self._capacity.lanes(self._backlog)
         self._rush.claimed(await self._claim(lanes, ahead=not hinted) if lanes else 0)
         if self._capacity.lanes(self._backlog):

@@ -19,6 +19,7 @@ from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.chore import Chore
 from jobserver.runner.pulse.lease import Lease
 from jobserver.store.clock import ServerClock
+from jobserver.store.connection import bounded
 from jobserver.store.servers import LEASE, Identity, ServerStore
 
 AFTER_ERROR = 1.0  # seconds: tries are cheap, and the lease is running out
@@ -85,6 +86,11 @@ class Heartbeat:
 
     def step(self) -> float:
         """Renew once; the seconds until the next renewal."""
+        # A command that hangs must not outlast the lease: nobody would tell the runs here that it is over.
+        with bounded(self._lease.seconds_left() or self._every):
+            return self._renew()
+
+    def _renew(self) -> float:
         owner = self._lease.owner
         sent_at = self._monotonic()
         try:

@@ -38,7 +38,19 @@ class Run:
 
     __slots__ = (
         *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
-        *("began_at", "cancelled", "has_begun", "job", "known", "name", "run_id", "server", "stop", "stop_reason", "task"),
+        *(
+            "began_at",
+            "cancelled",
+            "has_begun",
+            "job",
+            "known",
+            "name",
+            "run_id",
+            "server",
+            "stop",
+            "stop_reason",
+            "task",
+        ),
     )
 
     def __init__(
