@@ -67,7 +67,7 @@ class Workplace:
         options: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
         found = self.jobs.with_options(options).find_one({"_id": id_})
         assert found is not None
-        return found.raw
+        return bytes(found.raw)
 
     def now(self) -> datetime:
         """MongoDB's clock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jobserver.excerpt import excerpt
 from jobserver.execution.outcome import Outcome, completed, failed
 from jobserver.job import RunLogger
 
@@ -30,6 +31,6 @@ class Done:
         if last.error is not None or last.result is not None:
             self._log.warning(
                 "run ended after done had decided, its end is ignored",
-                {"decided": self.outcome.kind.value, "ignored": last.message or repr(last.result)[:200]},
+                {"decided": self.outcome.kind.value, "ignored": last.message or excerpt(last.result)},
             )
         return self.outcome

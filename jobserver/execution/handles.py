@@ -8,9 +8,13 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from jobserver.errors import DataError, JobCancelled
+from jobserver.excerpt import excerpt
 from jobserver.execution.done import Done
+from jobserver.execution.outcome import storable_text
 from jobserver.execution.run_log import RunLog
 from jobserver.job import CancelFlag, JobContext
+
+MAX_PROGRESS_MESSAGE = 1_000
 
 
 class Lifeline(Protocol):
@@ -84,7 +88,7 @@ class Handles:
 
     def progress(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None:
         check_progress(total, current, message)
-        return self.run.report(total, current, message)
+        return self.run.report(total, current, _storable(message))
 
     def arguments(self, wants: tuple[str, ...]) -> dict[str, Any]:
         """The keyword arguments of `run`."""
@@ -105,7 +109,7 @@ class ThreadHandles(Handles):
 
     def progress(self, total: float, current: float, message: str | None = None) -> None:
         check_progress(total, current, message)
-        self._wait(self.run.report(total, current, message))
+        self._wait(self.run.report(total, current, _storable(message)))
 
     def _wait(self, step: Any) -> None:
         if self.run.cancelled:
@@ -117,11 +121,15 @@ class ThreadHandles(Handles):
 def check_progress(total: Any, current: Any, message: Any) -> None:
     """Raise DataError for values that are no progress; nothing is stored then."""
     for name, value in (("total", total), ("current", current)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise DataError(
-                f"progress: {name}={value!r} is not a number from 0 on; call progress(total, current, text)"
+                f"progress: {name}={excerpt(value)} is not a number from 0 on; call progress(total, current, text)"
             )
-        if abs(value) >= 2**63:
-            raise DataError(f"progress: {name}={value!r} is too large")
+        if value >= 2**63:
+            raise DataError(f"progress: {name}={excerpt(value)} is too large")
     if message is not None and not isinstance(message, str):
-        raise DataError(f"progress: message={message!r} is not a text; call progress(total, current, text)")
+        raise DataError(f"progress: message={excerpt(message)} is not a text; call progress(total, current, text)")
+
+
+def _storable(message: str | None) -> str | None:
+    return None if message is None else storable_text(message, MAX_PROGRESS_MESSAGE)

@@ -36,10 +36,14 @@ class Outcome:
         """One readable line or more for `lastError`: what the author wrote, the type where they wrote nothing."""
         if self.error is None:
             return ""
-        text = str(self.error) or type(self.error).__name__
+        kind = type(self.error).__name__
+        try:
+            text = str(self.error)
+        except Exception:  # an error of the job's own whose words are broken must not keep the run from ending
+            text = ""
         if isinstance(self.error, (SystemExit, KeyboardInterrupt)):
-            text = f"{type(self.error).__name__}({self.error})"
-        return storable_text(text, MAX_MESSAGE)
+            text = f"{kind}({text})"
+        return storable_text(text or kind, MAX_MESSAGE)
 
     @property
     def stack(self) -> str:

@@ -26,13 +26,19 @@ async def run_in_thread(definition: JobDefinition, run: Lifeline) -> Outcome:
     handles = ThreadHandles(run, loop)
 
     def work() -> None:
-        outcome = context.run(_call, definition, handles)
+        try:
+            outcome = context.run(_call, definition, handles)
+        except BaseException as error:  # whatever it is: a run that never ends would hold its lock for ever
+            outcome = failed(error)
         try:
             loop.call_soon_threadsafe(_tell, ended, outcome)
         except RuntimeError:  # the loop is closed: the server gave this thread up and is gone
             return
 
-    threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
+    try:
+        threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
+    except RuntimeError as error:  # no thread is left to be had
+        return failed(error)
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:

@@ -33,7 +33,7 @@ HOUR = timedelta(hours=1)
 @asynccontextmanager
 async def async_db(uri: str, name: str) -> AsyncIterator[Any]:
     """The database as a program has it that knows nothing of ours."""
-    async with AsyncMongoClient(uri) as client:
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
         yield client[name]
 
 

@@ -345,7 +345,7 @@ async def test_a_server_gives_back_what_it_holds_and_nothing_else(place: Workpla
 
 
 async def test_giving_back_while_mongodb_is_away_says_so_in_our_own_words(place: Workplace) -> None:
-    broken = {"failCommands": ["update"], "errorCode": 11600, "appName": "cut off"}
+    broken = {"failCommands": ["update"], "errorCode": 13, "appName": "cut off"}
     place.db.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": broken})
     try:
         async with place.store(app_name="cut off") as store:
@@ -368,7 +368,7 @@ async def test_five_hundred_ends_of_every_kind_are_stored_by_one_call(place: Wor
         ends = []
         for number, job in enumerate(jobs):
             kind = kinds[number % len(kinds)]
-            result = {"result": number} if kind is Transition.COMPLETE and number % 2 else {}
+            result: dict[str, Any] = {"result": number} if kind is Transition.COMPLETE and number % 2 else {}
             ends.append(ending(job, kind, error="x", retry_in=MINUTE, next_run_at=FAR_AHEAD, **result))
         lost = await store.settle(ends)
     assert {end.job.id for end in lost} == {
