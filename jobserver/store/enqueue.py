@@ -9,7 +9,6 @@ from typing import Any
 
 import bson
 from bson import ObjectId
-from bson.errors import InvalidDocument
 
 from jobserver.errors import DataError
 from jobserver.excerpt import excerpt
@@ -113,7 +112,7 @@ def check_storable(data: Any, *, what: str = "data", limit: int = MAX_DATA_BYTES
 def _encoded_size(data: Any, what: str) -> int:
     try:
         return len(bson.encode({"": data}, codec_options=CODEC))
-    except (InvalidDocument, OverflowError, UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
+    except Exception as error:  # of the driver's own kinds, or whatever a foreign object raises when it is read
         path = _offending_key(data, what)
         raise DataError(f"{path} cannot be stored in MongoDB: {_plain(error)}") from error
 
@@ -130,12 +129,7 @@ def _is_too_deep(data: Any) -> bool:
 
 def _offending_key(value: Any, path: str) -> str:
     """The innermost place whose value does not encode by itself."""
-    children: list[tuple[str, Any]] = []
-    if isinstance(value, Mapping):
-        children = [(f"{path}.{key}", child) for key, child in value.items()]
-    elif isinstance(value, (list, tuple)):
-        children = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
-    for child_path, child in children:
+    for child_path, child in _children(value, path):
         try:
             bson.encode({"": child}, codec_options=CODEC)
         except RecursionError:
@@ -143,6 +137,15 @@ def _offending_key(value: Any, path: str) -> str:
         except Exception:
             return _offending_key(child, child_path)
     return path
+
+
+def _children(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+    try:
+        return [(f"{path}.{key}", child) for key, child in value.items()] if isinstance(value, Mapping) else []
+    except Exception:  # it does not even say what it holds
+        return []
 
 
 def _plain(error: Exception) -> str:
