@@ -135,7 +135,8 @@ class Project:
             await server.start()
             yield server
         finally:
-            self.open()  # a run that still waits would make the end wait for it
+            with suppress_away():
+                self.open()  # a run that still waits would make the end wait for it
             await server.shutdown()
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from jobserver.errors import LockLost
+from jobserver.errors import DatabaseError, LockLost
 from jobserver.execution import Outcome, run_in_thread, run_inline
 from jobserver.execution.outcome import interrupted
 from jobserver.job import CancelFlag, JobContext
@@ -131,7 +131,13 @@ class Run:
         if self.stop not in (Stop.LOCK_LOST, Stop.STUCK):
             sent_at = self._monotonic()
             lifetime = self.known.settings.lock_lifetime
-            if await self._store.touch(self.job, lock_lifetime=lifetime, report=report):
+            try:
+                held = await self._store.touch(self.job, lock_lifetime=lifetime, report=report)
+            except DatabaseError as error:
+                # No reason for the run to fail: it has its lock until the lease or the lock lifetime is over.
+                _log.warning("progress not stored", name=self.name, run=self.run_id, error=str(error))
+                return
+            if held:
                 self._alive_at = sent_at
                 return
             self.stop, self.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from tests.project import Project, Records, forgive_cut_off_connects, scratch_pr
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For the tests in this folder."""
     forgive_cut_off_connects(items, Path(__file__).parent)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def found_while_forgiven() -> Iterator[None]:
+    """What connects that were cut off have left is found here, not when the session ends."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def own_mongo(tmp_path: Path) -> Iterator[OwnMongo]:
 def own_project(tmp_path: Path, own_mongo: OwnMongo) -> Iterator[Project]:
     """A project on a mongod of its own."""
     with (
-        MongoClient[dict[str, Any]](own_mongo.uri, tz_aware=True) as client,
+        MongoClient[dict[str, Any]](own_mongo.uri, tz_aware=True, serverSelectionTimeoutMS=500) as client,
         scratch_project(tmp_path / "project", client, own_mongo.uri) as project,
     ):
         yield project
@@ -156,7 +156,7 @@ async def test_a_run_that_ends_while_mongodb_stands_still_is_stored_when_it_goes
             document = await own_project.ended(id_)
             assert (document["result"], document["runCount"]) == (1, 1)
             assert "crashes" not in document
-        assert len(own_project.runs(name)) == 2
+        await until(lambda: len(own_project.runs(name)) == 2)
 
 
 async def test_a_run_that_ends_while_mongodb_is_down_is_stored_when_it_is_back_and_progress_does_no_harm(
