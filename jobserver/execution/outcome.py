@@ -41,6 +41,8 @@ class Outcome:
             text = str(self.error)
         except Exception:  # an error of the job's own whose words are broken must not keep the run from ending
             text = ""
+        if isinstance(self.error, KeyError):  # its words are the bare key
+            text = f"{kind}: {text}"
         if isinstance(self.error, (SystemExit, KeyboardInterrupt)):
             text = f"{kind}({text})"
         return storable_text(text or kind, MAX_MESSAGE)

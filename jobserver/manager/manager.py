@@ -168,7 +168,7 @@ class JobManager:
             if shown is not None:
                 await self._configs.mark_error(document["_id"], None)
             return
-        error = {"field": errors[0].field, "message": excerpt_text("; ".join(error.message for error in errors))}
+        error = {"field": errors[0].field, "message": excerpt_text(_told_together(errors))}
         if not isinstance(shown, Mapping) or any(shown.get(key) != value for key, value in error.items()):
             await self._configs.mark_error(document["_id"], error)
             _log.warning("config refused", name=name, **error)
@@ -213,3 +213,9 @@ def _readable(value: Any) -> Any:
         return describe_length(value)
     describe = getattr(value, "describe", None)
     return describe() if callable(describe) else value
+
+
+def _told_together(errors: tuple[ConfigError, ...]) -> str:
+    """The first error stands beside its field's name; each other one brings its own."""
+    first, *others = errors
+    return " · ".join([first.message, *(f"{error.field}: {error.message}" for error in others)])

@@ -31,11 +31,13 @@ class Candidates:
     def __init__(self) -> None:
         self._waiting: list[Candidate] = []
         self._more: set[str] = set()
+        self._crowd = 0  # how many of the first ones others are after, too
 
     def clear(self) -> None:
         """Forget them: something more urgent may have come."""
         self._waiting.clear()
         self._more.clear()
+        self._crowd = 0
 
     def put(self, found: Sequence[Candidate], lanes: Sequence[Lane], limit: int) -> None:
         """Take in what a read of these lanes came to."""
@@ -43,6 +45,8 @@ class Candidates:
             self._waiting = sorted([*self._waiting, *found], key=_urgency)
         else:
             self._waiting += found
+        if self._crowd:
+            self._begin_elsewhere(self._crowd)
         counts = Counter(candidate.name for candidate in found)
         for lane in lanes:
             if len(found) >= limit or counts[lane.name] >= lane.limit:
@@ -73,8 +77,12 @@ class Candidates:
         """The jobs that may have more than was picked."""
         return self._more | {candidate.name for candidate in self._waiting}
 
-    def give_way(self, step: int) -> None:
-        """Other servers are after the same ones: begin somewhere else among the equally urgent."""
+    def crowded(self, step: int) -> None:
+        """Other servers are after the same ones: begin elsewhere among the equally urgent, now and after each read."""
+        self._crowd = step
+        self._begin_elsewhere(step)
+
+    def _begin_elsewhere(self, step: int) -> None:
         if not self._waiting:
             return
         urgent = self._waiting[0].priority

@@ -74,7 +74,7 @@ class JobStore:
         except (PyMongoError, DatabaseError) as error:
             raise ClaimInDoubt(token=token, ids=ids, cause=error) from error
         if len(claimed) < len(ids):
-            self._candidates.give_way(len(ids))
+            self._candidates.crowded(len(ids))
         self._candidates.drop({name for name, free in slots.items() if not free})
         return claimed
 

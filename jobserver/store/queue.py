@@ -177,6 +177,8 @@ def _priority(config: Mapping[str, Any]) -> int:
     default = config.get("defaultConfig")
     candidates = [config.get("priority"), default.get("priority") if isinstance(default, Mapping) else None]
     for priority in candidates:
+        if isinstance(priority, str) and priority.upper() in Priority.__members__:
+            return int(Priority[priority.upper()])
         if isinstance(priority, int) and not isinstance(priority, bool) and -20 <= priority <= 20:
             return priority
     return int(Priority.NORMAL)

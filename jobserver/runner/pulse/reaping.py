@@ -12,6 +12,7 @@ from jobserver.runner.pulse.chore import Chore
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.store.locks import LockStore
 from jobserver.store.strays import StrayStore
+from jobserver.store.transitions import MAX_CRASHES
 
 EVERY = timedelta(seconds=5)
 FOREIGN_EVERY = 60.0
@@ -64,5 +65,14 @@ class Reaper:
     def _reap(self) -> set[str]:
         reaped = [*self._locks.reap_dead_servers(), *self._locks.reap_stuck()]
         for job in reaped:
-            _log.warning("lock taken back", name=job.name, job_id=str(job.id), server=job.document.get("lockedBy"))
+            crashes = job.document.get("crashes")
+            crashes = crashes + 1 if isinstance(crashes, int) else 1
+            _log.warning(
+                "lock taken back",
+                name=job.name,
+                job_id=str(job.id),
+                server=job.document.get("lockedBy"),
+                crashes=crashes,
+                given_up=crashes >= MAX_CRASHES,
+            )
         return {job.name for job in reaped}

@@ -34,7 +34,7 @@ class RunReporter:
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._second = 0
-        self._in_second = 0
+        self._in_second: Counter[str] = Counter()
         self._unread: Counter[tuple[str, str]] = Counter()
 
     def settled(self, settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
@@ -42,10 +42,11 @@ class RunReporter:
         lost_ids = {id(settlement) for settlement in lost} if lost else ()
         for settlement in settlements:
             self._turn_second()
-            self._in_second += 1
+            name = settlement.job.name
+            self._in_second[name] += 1
             status = "lock lost" if id(settlement) in lost_ids else WORDS[settlement.transition]
-            if self._in_second > READABLE_PER_SECOND:
-                self._unread[settlement.job.name, status] += 1
+            if self._in_second[name] > READABLE_PER_SECOND:
+                self._unread[name, status] += 1
             else:
                 _report(settlement, status)
 
@@ -58,7 +59,8 @@ class RunReporter:
     def _turn_second(self) -> None:
         second = int(self._monotonic())
         if second != self._second:
-            self._second, self._in_second = second, 0
+            self._second = second
+            self._in_second.clear()
             self.flush()
 
 
