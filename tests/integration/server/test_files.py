@@ -44,7 +44,7 @@ async def test_a_server_without_jobs_finds_the_first_one_that_is_dropped_in_and_
         assert config["enabled"] is True
         assert config["checksum"] == checksum
         assert config["runNow"] is False
-        assert config["schedule"] == config["defaultConfig"]["schedule"] == {"type": "cron", "value": YEARLY}
+        assert config["schedule"] == config["defaultConfig"]["schedule"] == {"type": "schedule", "value": YEARLY}
         assert config["retry"] == config["defaultConfig"]["retry"]
         assert config["createdAt"] == config["updatedAt"] <= project.now()
         await project.ran(name)
