@@ -100,8 +100,8 @@ def _flag(value: Any, name: str) -> bool:
 
 def _whole(value: Any, name: str, lowest: int, highest: int, advice: str) -> int:
     """The old shell stores every number as a double, so 3.0 is 3."""
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not usable or value != int(value) or not lowest <= value <= highest:
+    usable = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, bool) or not usable or value != int(value) or not lowest <= value <= highest:
         raise ConfigError(name, f"{excerpt(value)} is not a whole number from {lowest} to {highest}{advice}")
     return int(value)
 
