@@ -23,8 +23,10 @@ AsyncJobs = AsyncCollection[Document]
 SyncDb = Database[Document]
 SyncJobs = Collection[Document]
 
-# Out-of-range dates that a hand has written come back as numbers instead of failing the whole reply.
-CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+# Out-of-range dates come back as numbers, text that is no UTF-8 with marks in it: neither fails the whole reply.
+CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
+)
 
 # A write that no majority confirms within this time has an unknown outcome, which every caller can look up.
 WRITE_TIMEOUT_MS = 10_000

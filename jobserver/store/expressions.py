@@ -12,6 +12,7 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)  # a bound that every date passes, 
 NOW = "$$NOW"  # the server's clock, the only one that decides
 REMOVE = "$$REMOVE"
 
+LARGEST_COUNT = 2**53  # beyond it programs in JavaScript, such as Pulse, cannot count
 LOCK_FIELDS = ("lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot")
 
 
@@ -21,8 +22,12 @@ def literal(value: Any) -> Expression:
 
 
 def counter(field: str) -> Expression:
-    """The whole number in `field`, 0 for anything else: `$add` on a string would fail the whole batch."""
-    return {"$cond": [{"$in": [{"$type": f"${field}"}, ["int", "long"]]}, f"${field}", 0]}
+    """The whole number in `field`, 0 for anything else: `$add` on a string would fail the whole batch.
+
+    Numbers that no count comes to are something else too: one more than the largest would be a fraction.
+    """
+    whole = {"$in": [{"$type": f"${field}"}, ["int", "long"]]}
+    return {"$cond": [{"$and": [whole, {"$lt": [f"${field}", LARGEST_COUNT]}]}, f"${field}", 0]}
 
 
 def plus(field: str, amount: int) -> Expression:

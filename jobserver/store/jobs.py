@@ -229,9 +229,10 @@ class JobStore:
         if not limits:
             return {}
         try:
-            taken = set(await self._jobs.distinct("globalSlot", {"globalSlot": {"$gt": ""}}))
+            found = await self._jobs.distinct("globalSlot", {"globalSlot": {"$gt": ""}})
         except PyMongoError as error:
             raise DatabaseError(f"the slots of limited jobs could not be read: {what_mongodb_said(error)}") from error
+        taken = {slot for slot in found if isinstance(slot, str)}  # a hand may have written anything
         running = Counter(name for name, _, number in (slot.rpartition("#") for slot in taken) if number.isdigit())
         free = {}
         for name, limit in limits.items():
