@@ -21,7 +21,7 @@ from jobserver.lengths import describe_length
 from jobserver.manager.history import HistoryKeeper
 from jobserver.manager.overrides import Overrides, as_document, default_config, parse_overrides, settings_in_force
 from jobserver.runner.interfaces import JobRunner
-from jobserver.store.configs import ConfigStore
+from jobserver.store.configs import ConfigStore, request_under_way
 
 Config = Mapping[str, Any]
 
@@ -175,7 +175,7 @@ class JobManager:
 
     async def _run_now(self, managed: Managed, document: Config, overrides: Overrides) -> None:
         """Exactly one extra run: one server turns the flag into a request, any may carry an unfinished one out."""
-        request = document.get("runNowRequest")
+        request = request_under_way(document)
         if overrides.values.get("runNow") is True:
             request = await self._configs.take_run_now(document["_id"])
         if request is not None and managed.settings is not None:

@@ -156,6 +156,12 @@ class ConfigStore:
             raise _away("a configuration could not be updated", error) from error
 
 
+def request_under_way(document: Mapping[str, Any]) -> Any | None:
+    """The run that a server has taken on and may not have queued; what a hand has written in its place is none."""
+    request = document.get("runNowRequest")
+    return request if isinstance(request, ObjectId) else None
+
+
 def _literals(values: Document) -> Document:
     return {key: literal(value) for key, value in values.items()}
 

@@ -53,7 +53,7 @@ class Reaper:
         freed = self._reap()
         settings = self._jobs.settings()
         self._strays.adopt({name: each.priority for name, each in settings.items()})
-        if self._monotonic() >= self._foreign_at:
+        if settings and self._monotonic() >= self._foreign_at:
             self._foreign_at = self._monotonic() + FOREIGN_EVERY
             self._strays.restore_stripped(list(settings))
             if self._strays.release_foreign({name: each.lock_lifetime for name, each in settings.items()}):

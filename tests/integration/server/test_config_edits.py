@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
 from jobserver import JobServer, Schedule, validate_config
 from tests.project import Project, until
@@ -191,7 +192,7 @@ async def test_a_run_asked_for_by_a_server_that_then_died_is_given_by_the_next_o
     name = project.job("noted", schedule=YEARLY)
     async with project.server():
         pass
-    project.edit(name, {"$set": {"runNowRequest": "taken over, never carried out"}})
+    project.edit(name, {"$set": {"runNowRequest": ObjectId()}})
     async with project.servers(2):
         await until(lambda: project.runs(name, status="completed"))
         await until(lambda: "runNowRequest" not in project.config(name))
