@@ -110,7 +110,10 @@ def _retention_changed(collection: SyncJobs, index: IndexModel, refused: Operati
     if refused.code != 85 or "expireAfterSeconds" not in options:
         return False
     change = {"name": options["name"], "expireAfterSeconds": options["expireAfterSeconds"]}
-    collection.database.command("collMod", collection.name, index=change)
+    try:
+        collection.database.command("collMod", collection.name, index=change)
+    except OperationFailure:  # the one in the way has another name: it is not ours
+        return False
     return True
 
 
@@ -119,7 +122,16 @@ def _why(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> 
     if refused.code == 11000:
         advice = "remove the duplicates, then start again"
     elif refused.code in (85, 86):
-        advice = f"another index has its name or keys: drop it with db.{collection.name}.dropIndex('{name}')"
-    else:
+        other = _in_the_way(collection, index)
+        advice = f"another index has its name or keys: drop it with db.{collection.name}.dropIndex('{other}')"
+    elif refused.code == 13:
         advice = "the database user needs the right to create indexes"
+    else:
+        advice = "mend what MongoDB names, then start again"
     return f"index {name!r} on {collection.full_name} cannot be created: {advice} ({what_mongodb_said(refused)})"
+
+
+def _in_the_way(collection: SyncJobs, index: IndexModel) -> str:
+    name, keys = index.document["name"], list(index.document["key"].items())
+    present = collection.index_information()
+    return name if name in present else next((other for other, each in present.items() if each["key"] == keys), name)

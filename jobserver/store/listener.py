@@ -36,6 +36,7 @@ class Listener:
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._listening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Listen until cancelled, or until it is clear that this MongoDB has no change streams."""
@@ -47,14 +48,13 @@ class Listener:
                 if not await self._goes_on(self._listening):
                     return
         finally:
-            if self._listening is not None:
-                await end({self._listening})
+            await end(task for task in (self._closing, self._listening) if task is not None)
 
     def rest(self) -> None:
         """Close the stream until `resume`: each one open costs MongoDB a look at every write."""
         self._wanted.clear()
         if self._listening is not None:
-            self._listening.cancel()
+            self._closing = asyncio.create_task(end({self._listening}), name=f"resting from {self._what}")
 
     def resume(self) -> None:
         """Listen again; `opened` is called as after every opening, for whatever was missed."""

@@ -1,0 +1,75 @@
+"""`jobRuns`: one entry for each attempt, written once however often it is told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobserver.errors import DatabaseError
+from jobserver.store.connection import async_client, deciding
+from jobserver.store.documents import ABSENT, ErrorRecord, RunRecord
+from jobserver.store.jobs import as_claimed
+from jobserver.store.runs import RunStore
+from jobserver.store.states import Status
+from tests.stores import LONG_AGO, NAMES, Workplace
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def record(fence: int, status: Status = Status.COMPLETED, **how: Any) -> RunRecord:
+    document = {"_id": 7, "name": "$name", "lockToken": "t", "attempt": 2, "lastRunAt": LONG_AGO}
+    job = as_claimed({**document, "fence": fence, "scheduledFor": LONG_AGO})
+    return RunRecord(job=job, status=status, server="here", duration=timedelta(milliseconds=1500), **how)
+
+
+async def write(place: Workplace, *records: RunRecord, app_name: str = "jobserver") -> None:
+    async with async_client(place.uri, app_name=app_name) as client:
+        await RunStore(deciding(client[place.db.name])[NAMES.runs]).record(records)
+
+
+async def test_an_entry_says_what_became_of_an_attempt(place: Workplace) -> None:
+    error = ErrorRecord(message="$error", stack="line 1")
+    await write(place, record(1, result={"$a.b": 1}), record(2, Status.FAILED, error=error))
+    first, second = place.runs.find().sort("fence")
+    both = {
+        **{"jobId": 7, "name": "$name", "attempt": 2, "scheduledAt": LONG_AGO, "startedAt": LONG_AGO},
+        **{"finishedAt": LONG_AGO + timedelta(seconds=1.5), "duration": 1500, "server": "here"},
+    }
+    assert first == {"_id": "7:1", "fence": 1, "status": "completed", "result": {"$a.b": 1}, **both}
+    failed = {"error": "$error", "stack": "line 1"}
+    assert second == {"_id": "7:2", "fence": 2, "status": "failed", **failed, **both}
+
+
+@pytest.mark.parametrize("result", [None, 0, False, ""], ids=repr)
+async def test_a_result_is_there_unless_there_was_none(place: Workplace, result: Any) -> None:
+    await write(place, record(1, result=result), record(2, result=ABSENT))
+    first, second = place.runs.find().sort("fence")
+    assert first["result"] == result
+    assert "result" not in second
+
+
+async def test_an_entry_that_is_there_stays_as_it_is_and_the_others_are_added(place: Workplace) -> None:
+    await write(place, record(1, result="first"))
+    await write(place, record(1, result="second"), record(2), record(3))
+    assert [entry.get("result") for entry in place.runs.find().sort("fence")] == ["first", None, None]
+
+
+async def test_an_entry_that_mongodb_refuses_is_told(place: Workplace) -> None:
+    """Beside one that is merely there already."""
+    await write(place, record(1))
+    with pytest.raises(DatabaseError):
+        await write(place, record(1), record(2, result="x" * (17 * 1024 * 1024)))
+
+
+async def test_a_history_that_no_majority_has_is_told(place: Workplace) -> None:
+    admin = place.db.client.admin
+    failure = {"code": 64, "errmsg": "waiting timed out"}
+    data = {"failCommands": ["insert"], "appName": "history", "writeConcernError": failure}
+    admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
+    try:
+        with pytest.raises(DatabaseError):
+            await write(place, record(1), app_name="history")
+    finally:
+        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
