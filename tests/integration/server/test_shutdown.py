@@ -16,8 +16,8 @@ ASYNC = """
 class Held(Job):
     schedule = "0 0 1 1 *"
     async def run(self, db, context):
-        await note(db, run=context.run_id, attempt=context.attempt)
         try:
+            await note(db, run=context.run_id, attempt=context.attempt)
             await at_gate(db)
         except asyncio.CancelledError:
             await note(db, told=context.run_id, cancelled=bool(context.cancelled))
