@@ -9,7 +9,7 @@ from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.schedule.dialect import settled
 from jobserver.schedule.field import DAY_OF_MONTH, DAY_OF_WEEK, FIELDS, HOUR, MINUTE, MONTH, SECOND, Field
-from jobserver.schedule.wall_clock import LAST, Days, WallClock
+from jobserver.schedule.wall_clock import LAST, Days, Grid, WallClock
 
 ALIASES = {
     "@hourly": "0 * * * *",
@@ -43,13 +43,9 @@ def read(expression: str) -> WallClock:
     expansion = _expand(dialect)
     if expansion is None:
         raise _blame(texts, dialect, fields)
-    return _wall_clock(*expansion, dialect)
-
-
-def follows_real_time(expression: str) -> bool:
-    """Debian cron's rule: the minute field or the hour field starts with `*`."""
-    minute, hour = expression.split()[-5:-3]
-    return minute.startswith("*") or hour.startswith("*")
+    # Debian cron's rule, by what is written: the minute field or the hour field starts with `*`.
+    follows_real_time = any(text.startswith("*") for text in texts[-5:-3])
+    return _wall_clock(*expansion, dialect, follows_real_time)
 
 
 def _split(expression: str) -> list[str]:
@@ -94,7 +90,12 @@ def _blame(texts: Sequence[str], dialect: Sequence[str], fields: Sequence[Field]
     return ScheduleError(f"{excerpt(' '.join(texts))} is not a cron expression")
 
 
-def _wall_clock(expanded: Sequence[Values], nth: Mapping[int, set[int | str]], dialect: Sequence[str]) -> WallClock:
+def _wall_clock(
+    expanded: Sequence[Values],
+    nth: Mapping[int, set[int | str]],
+    dialect: Sequence[str],
+    follows_real_time: bool,
+) -> WallClock:
     minutes, hours, days, months, weekdays, *seconds = expanded
     # From the text: croniter forgets that 0-6 names days where it stands beside a `*`.
     any_day, any_weekday = dialect[-3] == "*", dialect[-1] == "*"
@@ -108,10 +109,14 @@ def _wall_clock(expanded: Sequence[Values], nth: Mapping[int, set[int | str]], d
             last_of_month="l" in days,
             of_week=None if any_weekday else frozenset(() if nth else _numbers(weekdays, DAY_OF_WEEK)),
             nth_of_week=frozenset((day, LAST if week == "l" else int(week)) for day in nth for week in nth[day]),
+            either=True,
         ),
-        hours=_numbers(hours, HOUR),
-        minutes=_numbers(minutes, MINUTE),
-        seconds=_numbers(seconds[0], SECOND) if seconds else (0,),
+        times=Grid(
+            hours=_numbers(hours, HOUR),
+            minutes=_numbers(minutes, MINUTE),
+            seconds=_numbers(seconds[0], SECOND) if seconds else (0,),
+        ),
+        follows_real_time=follows_real_time,
     )
 
 

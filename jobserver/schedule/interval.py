@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from jobserver.errors import ConfigError, ScheduleError
 from jobserver.lengths import parse_length
+from jobserver.schedule.exclusion import Exclusion
+from jobserver.schedule.zone import Zone
 
 SHORTEST_INTERVAL = timedelta(seconds=1)
 LONGEST_INTERVAL = timedelta(days=3650)
@@ -26,6 +28,19 @@ def next_interval(length: timedelta, anchor: datetime, moment: datetime) -> date
     if moment < anchor:
         return anchor
     return anchor + ((moment - anchor) // length + 1) * length
+
+
+def next_free_interval(
+    length: timedelta, anchor: datetime, moment: datetime, zone: Zone, exclude: Exclusion
+) -> datetime:
+    """The first fire strictly after `moment` whose date in the zone is not excluded."""
+    fire = next_interval(length, anchor, moment)
+    while exclude.covers(day := zone.wall(fire).date()):
+        midnight = datetime.combine(exclude.first_free(day), time())
+        before = zone.first_moment(midnight) - timedelta(microseconds=1)
+        # Clocks that go back over midnight show a date a second time: never search from before what was found.
+        fire = next_interval(length, anchor, max(before, fire))
+    return fire
 
 
 def whole_milliseconds(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""What somebody wrote for a schedule, taken apart: kind, value, time zone. Its kind judges the value, not this."""
+"""What somebody wrote for a schedule, taken apart: kind, value, time zone, options. Nothing is judged here."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Source(NamedTuple):
     timezone: object
     value_field: str = "schedule"
     zone_field: str = "schedule"
+    options: Mapping[str, object] = {}
 
 
-_KEYS = ("type", "value", "timezone")
+OPTION_KEYS = ("dst", "misfire", "jitter", "startDate", "endDate", "exclude")
+_KEYS = ("type", "value", "timezone", *OPTION_KEYS)
 _TYPES = {kind.value: kind for kind in ScheduleKind} | {"cron": ScheduleKind.CRON}
 
 _CRON_START = re.compile(r"@|\*|(?:[\d*?,/-]+|[hr]\S*)\s+(?:[\d*?,/-]|[hr](?:[\s(/]|$))", re.ASCII)
@@ -74,8 +76,9 @@ def _from_document(document: Mapping[Any, Any], timezone: object) -> Source:
         raise ScheduleError(f"a type is missing; known: {', '.join(_TYPES)}", field="schedule.type")
     kind = kind_named(document["type"], field="schedule.type")
     zone = document.get("timezone")
+    options = {key: document[key] for key in OPTION_KEYS if document.get(key) is not None}
     return Source(
-        kind, document.get("value"), timezone if zone is None else zone, "schedule.value", "schedule.timezone"
+        kind, document.get("value"), timezone if zone is None else zone, "schedule.value", "schedule.timezone", options
     )
 
 

@@ -11,6 +11,7 @@ from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
 
 _SECOND = timedelta(seconds=1)
+_LONGEST_GAP = timedelta(days=1)  # Samoa left out a whole day
 # Names that one machine's zone database has and another's has not, or whose clock counts leap seconds.
 _LOCAL_ONLY = ("posix/", "right/", "localtime", "posixrules", "Factory")
 
@@ -55,6 +56,19 @@ class Zone:
         opens, closes = sorted((naive + before, naive + after))
         return Seam(moment=moment, opens=opens, closes=closes)
 
+    def gap_behind(self, moment: datetime) -> Seam | None:
+        """The gap that `moment` follows by less than its length, so that a time carried out of it may lie ahead."""
+        moment = moment.replace(microsecond=0)
+        earlier = moment - _LONGEST_GAP
+        offset, offset_before = self._offset(moment), self._offset(earlier)
+        if offset <= offset_before:
+            return None
+        change = self._change_between(earlier, moment)
+        if moment >= change + (offset - offset_before):
+            return None
+        naive = change.replace(tzinfo=None)
+        return Seam(moment=change, opens=naive + offset_before, closes=naive + offset)
+
     def first_moment(self, wall: datetime) -> datetime:
         """The one moment that a fixed wall-clock time gets: in a gap the gap's end, in an overlap the first pass."""
         moments = self.moments(wall)
@@ -64,6 +78,9 @@ class Zone:
         before = wall.replace(tzinfo=self.info, fold=0).utcoffset()
         after = wall.replace(tzinfo=self.info, fold=1).utcoffset()
         return before or timedelta(0), after or timedelta(0)
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self.info).utcoffset() or timedelta(0)
 
     def _change_between(self, low: datetime, high: datetime) -> datetime:
         old = low.astimezone(self.info).utcoffset()

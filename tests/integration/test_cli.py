@@ -135,7 +135,7 @@ def test_check_needs_no_database_and_lists_jobs_with_schedule_and_next_run(proje
     done = project.call("check")
     assert done.returncode == 0
     assert "api:daily" in done.stdout
-    assert "0 6 * * *" in done.stdout
+    assert "every day at 06:00 UTC" in done.stdout
     (job,) = project.asked("check")["jobs"]
     assert datetime.fromisoformat(job["next_run_at"]) > datetime.now(UTC)
     assert job["schedule"] == {"type": "schedule", "value": "0 6 * * *"}
@@ -212,7 +212,7 @@ def test_info_says_where_everything_is(running: Project, mongo_uri: str) -> None
 def test_jobs_are_listed_with_schedule_next_run_and_last_run(running: Project) -> None:
     running.call("run", "api:echo", "--wait")
     hourly, echo = job_named(running, "api:hourly"), job_named(running, "api:echo")
-    assert hourly["schedule_text"] == "cron 0 * * * * (UTC)"
+    assert hourly["schedule_text"] == "every hour"
     assert datetime.fromisoformat(hourly["next_run_at"]) <= datetime.now(UTC) + timedelta(hours=1, minutes=1)
     assert hourly["last_run"] is None
     assert (echo["next_run_at"], echo["last_run"]["status"]) == (None, "completed")
@@ -299,7 +299,7 @@ def test_schedule_history_and_rollback(running: Project) -> None:
     assert [change["field"] for change in following["changes"]] == ["schedule"]
     assert "30 4 * * *" in running.call("history", "api:hourly").stdout
     running.asked("rollback", "api:hourly", str(before["version"]))
-    eventually(lambda: job_named(running, "api:hourly")["schedule_text"] == "cron 0 * * * * (UTC)")
+    eventually(lambda: job_named(running, "api:hourly")["schedule_text"] == "every hour")
     assert "has no version 4711" in running.refused("rollback", "api:hourly", "4711")
     assert "unknown job" in running.refused("history", "api:nobody")
 
