@@ -1,7 +1,8 @@
 """Lengths of time: what a person may write for one, and how one is written back.
 
-A bare number is milliseconds, as in the documents; text is "30 minutes", "5m", "2h30m", "1.5 hours" or
-"3 days and 4 hours". Lengths are whole milliseconds. Months and years have no fixed length and are refused.
+A bare number is milliseconds, as in the documents; text is "30 minutes", "5m", "2h30m", "1.5 hours",
+"3 days and 4 hours", "twenty-five seconds", "half an hour" or ISO 8601 ("PT5M", "P1DT2H"). Lengths are whole
+milliseconds. Months and years have no fixed length and are refused.
 """
 
 from __future__ import annotations
@@ -35,6 +36,30 @@ _LONGEST_TEXT = 100
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII)
 _BETWEEN = re.compile(r"\s*,?\s*(?:and\s+)?", re.ASCII)
+_ISO = re.compile(
+    r"p(?:(?P<week>[\d.,]+)w)?(?:(?P<day>[\d.,]+)d)?"
+    r"(?:t(?:(?P<hour>[\d.,]+)h)?(?:(?P<minute>[\d.,]+)m)?(?:(?P<second>[\d.,]+)s)?)?",
+    re.ASCII,
+)
+_ISO_START = re.compile(r"p(?:t|\d)[\d.,ymwdths]*", re.ASCII)
+
+_ONES = (
+    *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_FIGURES = {word: number for number, word in enumerate(_ONES, 1)} | {
+    word: number for number, word in zip(range(20, 100, 10), _TENS, strict=True)
+}
+_IN_WORDS = re.compile(
+    rf"\b(?:({'|'.join(_TENS)})[\s-]({'|'.join(_ONES[:9])})|({'|'.join((*_ONES[::-1], *_TENS))}))\b", re.ASCII
+)
+_UNIT_WORD = r"(?:millisecond|second|minute|hour|day|week)s?\b"
+_HALF = re.compile(rf"\bhalf\s+(?:an?\s+)?(?={_UNIT_WORD})", re.ASCII)
+_AND_A_HALF = re.compile(rf"\b(\d+)\s+and\s+a\s+half\s+(?={_UNIT_WORD})", re.ASCII)
+_UNIT_AND_A_HALF = re.compile(rf"\b(\d+)\s+({_UNIT_WORD})\s+and\s+a\s+half\b", re.ASCII)
+_ARTICLE = re.compile(rf"\ban?\s+(?={_UNIT_WORD})", re.ASCII)
+
 _EXAMPLES = "write '30 minutes', '2h30m' or a number of milliseconds"
 
 
@@ -65,6 +90,12 @@ def describe_length(length: timedelta) -> str:
     return " ".join(words) or "0 seconds"
 
 
+def in_figures(text: str) -> str:
+    """Lower-case text with its number words as figures: "twenty-five" is 25, "half an hour" 0.5 hour, "a day" 1 day."""
+    text = _AND_A_HALF.sub(r"\1.5 ", _IN_WORDS.sub(_figures, text))
+    return _UNIT_AND_A_HALF.sub(r"\1.5 \2", _ARTICLE.sub("1 ", _HALF.sub("0.5 ", text)))
+
+
 def _milliseconds_of(value: object, field: str) -> float:
     if isinstance(value, timedelta):
         return value / _MILLISECOND
@@ -93,6 +124,13 @@ def _text_milliseconds(text: str, field: str) -> float:
         raise ConfigError(field, f"{excerpt(text)} is too long for a length of time; {_EXAMPLES}")
     if _NUMBER.fullmatch(folded):  # a setting from the environment is always text
         return float(folded)
+    if _ISO_START.fullmatch(folded):
+        return _iso_milliseconds(folded, text, field)
+    if folded.startswith("every "):
+        raise ConfigError(field, f"{excerpt(text)} is a schedule, not a length of time; leave out 'every'")
+    folded = in_figures(folded)
+    if re.fullmatch(_UNIT_WORD, folded) and not folded.endswith("s"):
+        folded = f"1 {folded}"
     total, position, seen = 0.0, 0, set[int]()
     while match := _PART.match(folded, position):
         size = _unit(match[2], text, field)
@@ -106,6 +144,22 @@ def _text_milliseconds(text: str, field: str) -> float:
         between = _BETWEEN.match(folded, position)
         position = between.end() if between else position
     raise ConfigError(field, f"{excerpt(text)} is not a length of time; {_EXAMPLES}")
+
+
+def _iso_milliseconds(folded: str, text: str, field: str) -> float:
+    match = _ISO.fullmatch(folded)
+    parts = {name: part for name, part in match.groupdict().items() if part is not None} if match else {}
+    if "y" in folded or "m" in folded.partition("t")[0]:
+        raise ConfigError(field, f"{excerpt(text)}: a month or year has no fixed length; write days")
+    numbers = {name: part.replace(",", ".") for name, part in parts.items()}
+    if not numbers or folded.endswith("t") or not all(_NUMBER.fullmatch(number) for number in numbers.values()):
+        raise ConfigError(field, f"{excerpt(text)} is not an ISO 8601 length; write 'PT5M' or 'P1DT2H'")
+    return sum(float(number) * _MILLISECONDS[name] for name, number in numbers.items())
+
+
+def _figures(match: re.Match[str]) -> str:
+    tens, ones, alone = match.groups()
+    return str(_FIGURES[alone] if alone else _FIGURES[tens] + _FIGURES[ones])
 
 
 def _unit(word: str, text: str, field: str) -> int:
