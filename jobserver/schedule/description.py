@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from jobserver.lengths import describe_length
+from jobserver.schedule.days import EVERY_MONTH, LAST, Days
 from jobserver.schedule.options import LATEST, Options
-from jobserver.schedule.wall_clock import EVERY_MONTH, LAST, SECONDS_OF_A_DAY, Days, Times, WallClock
+from jobserver.schedule.wall_clock import SECONDS_OF_A_DAY, Times, WallClock
 
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (
@@ -30,7 +31,7 @@ def describe_clocks(clocks: Sequence[WallClock], zone: str) -> str | None:
     frequency = _frequency(times)
     if frequency is None:
         return None
-    where = "" if days == "every day" else f", {days}" if days[0].islower() else f" on {days}"
+    where = "" if days == "every day" else f", {days}" if days[0].islower() else f" on {_within_a_sentence(days)}"
     return frequency + where + ("" if zone == "UTC" else f" {zone}")
 
 
@@ -119,6 +120,10 @@ def _frequency(times: Times) -> str | None:
 def _every(step: int) -> str:
     words = describe_length(timedelta(seconds=step))
     return f"every {words.removeprefix('1 ') if words.count(' ') == 1 else words}"
+
+
+def _within_a_sentence(days: str) -> str:
+    return days.replace("Week", "week", 1) if days.startswith(("Weekdays", "Weekends")) else days
 
 
 def _time(second: int) -> str:

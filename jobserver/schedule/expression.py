@@ -7,9 +7,10 @@ from functools import lru_cache
 
 from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
+from jobserver.schedule.days import LAST, Days
 from jobserver.schedule.dialect import settled
 from jobserver.schedule.field import DAY_OF_MONTH, DAY_OF_WEEK, FIELDS, HOUR, MINUTE, MONTH, SECOND, Field
-from jobserver.schedule.wall_clock import LAST, Days, Grid, WallClock
+from jobserver.schedule.wall_clock import Grid, WallClock
 
 ALIASES = {
     "@hourly": "0 * * * *",

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
+from jobserver.lengths import in_figures
 from jobserver.schedule.expression import LONGEST_EXPRESSION
 from jobserver.schedule.moment import is_moment_text
+from jobserver.schedule.words import FIRST_WORDS, are_words
 
 
 class ScheduleKind(StrEnum):
-    """The `type` of a schedule document."""
+    """The `type` of a schedule document; CRON is cron or words, whatever names times of day."""
 
     CRON = "schedule"
     ONCE = "once"
@@ -40,8 +42,11 @@ _KEYS = ("type", "value", "timezone", *OPTION_KEYS)
 _TYPES = {kind.value: kind for kind in ScheduleKind} | {"cron": ScheduleKind.CRON}
 
 _CRON_START = re.compile(r"@|\*|(?:[\d*?,/-]+|[hr]\S*)\s+(?:[\d*?,/-]|[hr](?:[\s(/]|$))", re.ASCII)
-_LENGTH_START = re.compile(r"\d+(?:\.\d+)?\s*[a-z]", re.ASCII)
-_EXAMPLES = "write cron ('*/5 * * * *'), an interval ('5 minutes'), a moment ('2026-01-31T10:00Z'), 'now' or 'manual'"
+_LENGTH_START = re.compile(r"\d+(?:\.\d+)?\s*[a-z]|p(?:t|\d)", re.ASCII)
+_EXAMPLES = (
+    "write cron ('*/5 * * * *'), words ('every weekday at 9:00'), an interval ('5 minutes'), "
+    "a moment ('2026-01-31T10:00Z'), 'now' or 'manual'"
+)
 
 
 def take_apart(source: object, timezone: object) -> Source:
@@ -90,9 +95,9 @@ def _from_text(text: str, timezone: object) -> Source:
         return Source(ScheduleKind(folded), None, timezone)
     if is_moment_text(folded):
         return Source(ScheduleKind.ONCE, text, timezone)
-    if _CRON_START.match(folded):
+    if are_words(folded) or _CRON_START.match(folded):
         return Source(ScheduleKind.CRON, text, timezone)
-    if _LENGTH_START.match(folded):
+    if _LENGTH_START.match(in_figures(folded)):
         return Source(ScheduleKind.INTERVAL, text, timezone)
     raise ScheduleError(f"{excerpt(text)} is not a schedule{_hint(folded)}; {_EXAMPLES}")
 
@@ -100,4 +105,5 @@ def _from_text(text: str, timezone: object) -> Source:
 def _hint(folded: str) -> str:
     if folded.isdigit():
         return ": a bare number in quotes may mean a moment or a length"
-    return did_you_mean(folded[:60], ("manual", "now"))
+    first_word = folded.split(" ", maxsplit=1)[0][:30]
+    return did_you_mean(folded[:60], ("manual", "now")) or did_you_mean(first_word, FIRST_WORDS)

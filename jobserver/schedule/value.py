@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from jobserver.errors import ScheduleError
 from jobserver.excerpt import excerpt
 from jobserver.lengths import describe_length, to_milliseconds
-from jobserver.schedule.calendar_text import clocks_of, settled_calendar
+from jobserver.schedule.calendar_text import clocks_of, exact_interval, settled_calendar
 from jobserver.schedule.daylight import DstPolicy, next_of_all
 from jobserver.schedule.description import describe_clocks, describe_options, readable
 from jobserver.schedule.exclusion import Exclusion
@@ -22,6 +22,7 @@ from jobserver.schedule.moment import settled_moment
 from jobserver.schedule.options import Options, settled_options
 from jobserver.schedule.preview import Fire, noted
 from jobserver.schedule.source import ScheduleKind, kind_named, take_apart
+from jobserver.schedule.words import are_words
 from jobserver.schedule.zone import Zone, zone_named
 
 DEFAULT_TIMEZONE = "UTC"
@@ -69,7 +70,7 @@ class Schedule:
         end: object = None,
         exclude: object = None,
     ) -> None:
-        kind = kind_named(kind, field="schedule")
+        kind, value = _exact_kind(kind_named(kind, field="schedule"), value)
         zone = zone_named(timezone, field="schedule")
         stated = _stated(dst=dst, misfire=misfire, jitter=jitter, start=start, end=end, exclude=exclude)
         options = settled_options(stated, kind, zone)
@@ -235,7 +236,7 @@ class Schedule:
                 return f"every {describe_length(self.value)}"
             case str():
                 words = describe_clocks(clocks_of(self.value), self.timezone)
-                return words or f"cron {self.value} ({self.timezone})"
+                return words or f"{'' if are_words(self.value) else 'cron '}{self.value} ({self.timezone})"
             case _:
                 assert_never(self.value)
 
@@ -249,7 +250,7 @@ class Schedule:
             case timedelta():
                 return f"interval:{to_milliseconds(self.value)}"
             case str():
-                return f"cron:{self.value}@{self.timezone}"
+                return f"{'text' if are_words(self.value) else 'cron'}:{self.value}@{self.timezone}"
             case _:
                 assert_never(self.value)
 
@@ -279,11 +280,19 @@ def _counts(zone: Zone, kind: ScheduleKind, options: Options) -> bool:
     return kind is ScheduleKind.CRON or (kind is ScheduleKind.INTERVAL and bool(options.exclude))
 
 
+def _exact_kind(kind: ScheduleKind, value: object) -> tuple[ScheduleKind, object]:
+    """ "every 5 minutes" names no time of day: it is an interval."""
+    length = exact_interval(value) if kind is ScheduleKind.CRON and isinstance(value, str) else None
+    return (kind, value) if length is None else (ScheduleKind.INTERVAL, length)
+
+
 def _settled_value(kind: ScheduleKind, value: object, zone: Zone) -> Value:
     match kind:
         case ScheduleKind.CRON:
             if not isinstance(value, str):
-                raise ScheduleError(f"{excerpt(value)} is not a cron expression; write '*/5 * * * *'")
+                raise ScheduleError(
+                    f"{excerpt(value)} is not a cron expression; write '*/5 * * * *' or 'every weekday at 9:00'"
+                )
             return settled_calendar(value, zone)
         case ScheduleKind.ONCE:
             return settled_moment(value, zone)
