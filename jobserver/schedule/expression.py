@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.schedule.days import LAST, Days
 from jobserver.schedule.dialect import settled
-from jobserver.schedule.field import DAY_OF_MONTH, DAY_OF_WEEK, FIELDS, HOUR, MINUTE, MONTH, SECOND, Field
+from jobserver.schedule.field import FIELDS, Field
 from jobserver.schedule.wall_clock import Grid, WallClock
 
 ALIASES = {
@@ -24,9 +25,14 @@ ALIASES = {
 
 LONGEST_EXPRESSION = 250
 
-Values = Sequence[int | str]
-Expansion = tuple[Sequence[Values], Mapping[int, set[int | str]]]
-"""What croniter reads: the values of minute, hour, day, month, weekday (and second); weekday → which in the month."""
+
+class Named(NamedTuple):
+    """What one field names; `nth` are (day of the week, which one in the month, or LAST)."""
+
+    numbers: tuple[int, ...]
+    anything: bool = False
+    last: bool = False
+    nth: frozenset[tuple[int, int]] = frozenset()
 
 
 def canonical(text: str) -> str:
@@ -39,14 +45,25 @@ def canonical(text: str) -> str:
 def read(expression: str) -> WallClock:
     """The times that a canonical expression names; ScheduleError says which field is wrong, and what it takes."""
     texts = _split(expression)
-    fields = FIELDS[-len(texts) :]
-    dialect = [settled(text, field) for text, field in zip(texts, fields, strict=True)]
-    expansion = _expand(dialect)
-    if expansion is None:
-        raise _blame(texts, dialect, fields)
-    # Debian cron's rule, by what is written: the minute field or the hour field starts with `*`.
-    follows_real_time = any(text.startswith("*") for text in texts[-5:-3])
-    return _wall_clock(*expansion, dialect, follows_real_time)
+    second, minute, hour, day, month, weekday = (
+        _named(text, place) for place, text in enumerate(texts if len(texts) == 6 else ("0", *texts))
+    )
+    if weekday.nth and not day.anything:
+        whole = excerpt(expression)
+        raise ScheduleError(f"{whole}: mon#2 or L5 cannot stand beside a day of month; write `*` for one of them")
+    return WallClock(
+        days=Days(
+            months=frozenset(month.numbers),
+            of_month=None if day.anything else frozenset(day.numbers),
+            last_of_month=day.last,
+            of_week=None if weekday.anything else frozenset(() if weekday.nth else weekday.numbers),
+            nth_of_week=weekday.nth,
+            either=True,
+        ),
+        times=Grid(hours=hour.numbers, minutes=minute.numbers, seconds=second.numbers),
+        # Debian cron's rule, by what is written: the minute field or the hour field starts with `*`.
+        follows_real_time=any(text.startswith("*") for text in texts[-5:-3]),
+    )
 
 
 def _split(expression: str) -> list[str]:
@@ -66,62 +83,40 @@ def _split(expression: str) -> list[str]:
     return texts
 
 
-def _expand(texts: Sequence[str]) -> Expansion | None:
+@lru_cache(maxsize=4096)
+def _named(text: str, place: int) -> Named:
+    field = FIELDS[place]
+    dialect = settled(text, field)
+    if dialect == "*":
+        # From the text: croniter forgets that 0-6 names days where it stands beside a `*`.
+        return Named(tuple(range(field.low, field.high + 1)), anything=True)
+    if dialect.isdigit() and field.low <= int(dialect[:9]) <= field.high:
+        return Named((int(dialect[:9]),))
+    expansion = _expand(dialect, field)
+    if expansion is None:
+        raise field.refusal(text, field.takes + did_you_mean(text[:20], field.names))
+    return expansion
+
+
+def _expand(dialect: str, field: Field) -> Named | None:
     from croniter import croniter  # 50 ms: a process that reads no cron expression does without
 
-    *seconds, minute, hour, day, month, weekday = texts
+    alone = ["*"] * 5
+    # Seconds as minutes: with six fields croniter 2 takes day 0 for 1, and forgets that 7 is Sunday.
+    place = max(0, FIELDS.index(field) - 1)
+    alone[place] = dialect
     try:
-        expanded, nth = croniter.expand(f"{minute} {hour} {day} {month} {weekday}")
-        for (
-            second
-        ) in seconds:  # as a minute: with six fields croniter 2 takes day 0 for 1, and forgets that 7 is Sunday
-            expanded = [*expanded, croniter.expand(f"{second} * * * *")[0][0]]
+        expanded, nth = croniter.expand(" ".join(alone))
     except ValueError:  # the root of croniter's own errors
         return None
-    return expanded, nth
-
-
-def _blame(texts: Sequence[str], dialect: Sequence[str], fields: Sequence[Field]) -> ScheduleError:
-    """croniter does not say which field it could not read: the one that it cannot read among stars."""
-    for index, field in enumerate(fields):
-        alone = ["*"] * len(fields)
-        alone[index] = dialect[index]
-        if _expand(alone) is None:
-            return field.refusal(texts[index], field.takes + did_you_mean(texts[index][:20], field.names))
-    return ScheduleError(f"{excerpt(' '.join(texts))} is not a cron expression")
-
-
-def _wall_clock(
-    expanded: Sequence[Values],
-    nth: Mapping[int, set[int | str]],
-    dialect: Sequence[str],
-    follows_real_time: bool,
-) -> WallClock:
-    minutes, hours, days, months, weekdays, *seconds = expanded
-    # From the text: croniter forgets that 0-6 names days where it stands beside a `*`.
-    any_day, any_weekday = dialect[-3] == "*", dialect[-1] == "*"
-    if nth and not any_day:
-        whole = excerpt(" ".join(dialect))
-        raise ScheduleError(f"{whole}: mon#2 or L5 cannot stand beside a day of month; write `*` for one of them")
-    return WallClock(
-        days=Days(
-            months=frozenset(_numbers(months, MONTH)),
-            of_month=None if any_day else frozenset(_numbers(days, DAY_OF_MONTH)),
-            last_of_month="l" in days,
-            of_week=None if any_weekday else frozenset(() if nth else _numbers(weekdays, DAY_OF_WEEK)),
-            nth_of_week=frozenset((day, LAST if week == "l" else int(week)) for day in nth for week in nth[day]),
-            either=True,
-        ),
-        times=Grid(
-            hours=_numbers(hours, HOUR),
-            minutes=_numbers(minutes, MINUTE),
-            seconds=_numbers(seconds[0], SECOND) if seconds else (0,),
-        ),
-        follows_real_time=follows_real_time,
+    return Named(
+        numbers=_numbers(expanded[place], field),
+        last="l" in expanded[place],
+        nth=frozenset((day, LAST if week == "l" else int(week)) for day in nth for week in nth[day]),
     )
 
 
-def _numbers(values: Values, field: Field) -> tuple[int, ...]:
+def _numbers(values: Sequence[int | str], field: Field) -> tuple[int, ...]:
     if "*" in values:
         return tuple(range(field.low, field.high + 1))
     return tuple(sorted({value for value in values if isinstance(value, int)}))
