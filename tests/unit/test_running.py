@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,6 +80,7 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
         settle=lambda run, outcome: ends.append((run, outcome)),
         monotonic=time.monotonic,
     )
+    capacity.claimed(Counter([DEFINITION.name]))
     runs.begin(claimed_by("this server"))
     (run,) = runs
     run.interrupt(Stop.SHUTDOWN, "the server shuts down")
