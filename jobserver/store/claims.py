@@ -23,6 +23,14 @@ from jobserver.store.due import read_due
 from jobserver.store.global_slots import Slots, free_slots, lock_into_slot, within
 
 
+# What a run needs of its document; a result or a traceback of the run before may be long.
+RUN_FIELDS = (
+    *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
+    *("lockToken", "lockedBy", "fence", "attempt", "lastRunAt"),
+    *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Documents that we tried to lock under one token; `locked` of them were, as far as is known."""
@@ -138,7 +146,7 @@ class ClaimStore:
 
     async def _held(self, claim: Claim) -> list[ClaimedJob]:
         held = {"_id": {"$in": claim.ids}, "lockToken": claim.token}
-        found = await self._jobs.find(held, batch_size=len(claim.candidates) + 1).to_list()
+        found = await self._jobs.find(held, RUN_FIELDS, batch_size=len(claim.candidates) + 1).to_list()
         if len(found) > 1:
             found.sort(key=_start_order)
         return [as_claimed(document) for document in found]

@@ -24,6 +24,7 @@ async def read_due(jobs: AsyncJobs, lanes: Sequence[Lane], limit: int, sort: Doc
     try:
         for start in range(0, len(lanes), MAX_LANES):
             pipeline = due_pipeline(lanes[start : start + MAX_LANES], limit, sort, jobs.name)
+            pipeline += [{"$project": dict.fromkeys(("name", "priority"), 1)}] if len(lanes) <= MAX_LANES else []
             cursor = await jobs.aggregate(pipeline, batchSize=limit + 1)  # one reply, not one per 101
             found += await cursor.to_list()
     except PyMongoError as error:
