@@ -6,8 +6,9 @@ Neither is retried blindly: what a claim with a lost answer has locked is looked
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +17,15 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
-from jobserver.store.candidates import READ_AHEAD, Candidate, Candidates
+from jobserver.store.candidates import READ_AHEAD, WHOLE, Candidate, Candidates, Share
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ClaimedJob, Lane
 from jobserver.store.due import read_due
+from jobserver.store.expressions import BEGINNING
 from jobserver.store.global_slots import Slots, free_slots, lock_into_slot, within
 
+SHARED_FOR = 4.0  # seconds
+ASKED_AGAIN = 2.0  # seconds, while claims keep colliding: servers come and go
 
 # What a run needs of its document; a result or a traceback of the run before may be long.
 RUN_FIELDS = (
@@ -61,10 +65,18 @@ class ClaimInDoubt(DatabaseError):
 class ClaimStore:
     """The jobs collection, for whoever claims. Raises DatabaseError when MongoDB is away."""
 
-    def __init__(self, collection: AsyncJobs, *, sort: tuple[tuple[str, int], ...]) -> None:
+    def __init__(
+        self,
+        collection: AsyncJobs,
+        *,
+        sort: tuple[tuple[str, int], ...],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._jobs = collection
         self._sort = dict(sort)
+        self._monotonic = monotonic
         self._candidates = Candidates()
+        self._shared_until = 0.0
 
     async def lock(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str, ahead: bool = False) -> Claim:
         """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`.
@@ -83,8 +95,10 @@ class ClaimStore:
             locked = await self._lock(candidates, lanes, slots, token=token, owner=owner)
         except PyMongoError as error:
             raise ClaimInDoubt(Claim(token=token, candidates=candidates, locked=0), error) from error
-        if locked < len(candidates):
-            self._candidates.crowded(len(candidates))
+        if locked < len(candidates) and self._monotonic() > self._shared_until - ASKED_AGAIN:
+            await self._share_backlog(lanes, owner)
+        elif self._monotonic() > self._shared_until:
+            self._candidates.divide(WHOLE)
         self._candidates.drop({name for name, free in slots.items() if not free})
         return Claim(token=token, candidates=candidates, locked=locked)
 
@@ -124,6 +138,17 @@ class ClaimStore:
         lanes = [replace(lane, limit=min(lane.limit, limit)) for lane in lanes if lane.limit > 0]
         if lanes:
             self._candidates.put(await read_due(self._jobs, lanes, limit, self._sort), lanes, limit)
+
+    async def _share_backlog(self, lanes: Sequence[Lane], owner: str) -> None:
+        """After a collision: divide what is due with the servers that hold documents of the same jobs, for a while."""
+        self._shared_until = self._monotonic() + SHARED_FOR
+        held = {"lockedAt": {"$gt": BEGINNING}, "name": {"$in": [lane.name for lane in lanes]}}
+        try:
+            owners = await self._jobs.distinct("lockedBy", held)
+        except PyMongoError:  # the next collision asks again
+            return
+        servers = sorted({owner, *(other for other in owners if isinstance(other, str))})
+        self._candidates.divide(Share(servers.index(owner), len(servers)))
 
     async def _lock(
         self, candidates: Sequence[Candidate], lanes: Sequence[Lane], slots: Slots, *, token: str, owner: str

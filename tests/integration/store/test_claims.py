@@ -13,6 +13,7 @@ import pytest
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from jobserver.store.claims import Claim
 from jobserver.store.due import MAX_LANES
 from tests.stores import LONG_AGO, Store, Workplace, claim, claim_one, completed, ids, lane, to_retry
 
@@ -279,6 +280,25 @@ async def test_a_job_that_was_read_ahead_is_not_forgotten_while_it_has_no_room(p
         left = await claim(store, lane(), limit=20, token="3", owner="s", ahead=True)
         left += await claim(store, lane(), limit=20, token="4", owner="s", ahead=True)
     assert Counter(job.name for job in left) == {"job": 8}
+
+
+async def test_servers_whose_claims_collide_divide_the_backlog(place: Workplace) -> None:
+    place.put_many(8000, priority=0)
+    async with place.several(3) as stores:
+
+        async def lock(number: int) -> Claim:
+            token, owner = uuid4().hex, f"server {number}"
+            return await stores[number].claims.lock([lane()], limit=50, token=token, owner=owner, ahead=True)
+
+        before = [await lock(number) for _ in range(6) for number in range(3)]
+        after = [await lock(number) for _ in range(15) for number in range(3)]
+    assert _in_vain(before) > 0.1
+    assert _in_vain(after) < 0.3
+
+
+def _in_vain(claims: list[Claim]) -> float:
+    """Which part of the documents that were tried had been taken by others."""
+    return 1 - sum(claim.locked for claim in claims) / sum(len(claim.candidates) for claim in claims)
 
 
 async def test_what_is_urgent_does_not_wait_behind_what_was_read_ahead(place: Workplace) -> None:
