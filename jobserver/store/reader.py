@@ -92,10 +92,14 @@ class Reader:
 
     def has_left_traces(self, name: str) -> bool:
         """Whether anything of this name waits, has failed or has run."""
-        waiting, failed = {**UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}, {"status": Status.FAILED}
-        traces = ((self._jobs, waiting), (self._jobs, failed), (self._runs, {}))  # each has an index
+        of_this: Document = {"name": name}
+        waiting: Document = {**of_this, **UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}
         with asking("a job"):
-            return any(collection.find_one({"name": name, **which}, {"_id": 1}) for collection, which in traces)
+            return (
+                self._jobs.find_one(waiting, {"_id": 1}) is not None
+                or self._jobs.find_one({**of_this, "status": Status.FAILED}, {"_id": 1}) is not None
+                or self._runs.find_one(of_this, {"_id": 1}) is not None
+            )
 
     def unknown_names(self, limit: int = 100) -> list[UnknownName]:
         """What waits for jobs that no file brings here, the most first; a Pulse worker may know them.
@@ -104,7 +108,7 @@ class Reader:
         """
         with asking("which jobs wait for nobody"):
             configured = self.job_names()
-            gone = [name for name in self._configs.distinct("jobName", {"missingSince": {"$ne": None}})]
+            gone = self._configs.distinct("jobName", {"missingSince": {"$ne": None}})
             known = [name for name in configured if name not in gone]
             # The known names leave gaps between the bounds of the index `due`: what waits for them is not looked at.
             waiting = {"name": {"$gt": "", "$nin": known}, **UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}
