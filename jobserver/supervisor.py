@@ -126,7 +126,10 @@ class Supervisor:
         with ours:
             ours.setblocking(False)
             await asyncio.get_running_loop().sock_recv(ours, 1)
-            await asyncio.to_thread(self._show_header)
+            try:
+                await asyncio.to_thread(self._show_header)
+            except Exception as error:  # no reason to keep the workers silent
+                _log.warning("header not shown", error=str(error))
 
     async def _keep(self, slot: Slot, ends: tuple[int, int]) -> None:
         """Start a worker, wait for its end, start the next one."""

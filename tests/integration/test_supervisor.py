@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -254,6 +255,43 @@ def test_a_job_that_kills_its_workers_is_named_when_it_is_given_up(project: Proj
     assert [record["jobs"] for record in server.records("runs given back")] == [["api:kills"]] * 2
     listed = project.call("dead").stdout
     assert "[3 crashes]" in listed
+
+
+READY = """
+from pathlib import Path
+from threading import Event
+from jobserver.worker import await_header
+here, stands = Path({0!r}), Event()
+(here / f'ready-{{os.getpid()}}').touch()
+await_header(stands.set)
+stands.wait()
+(here / f'spoke-{{(here / "header").exists()}}-{{os.getpid()}}').touch()
+time.sleep(600)
+"""
+
+
+async def test_no_worker_that_is_ready_speaks_before_the_header_stands(tmp_path: Path) -> None:
+    def show_header() -> None:
+        eventually(lambda: len(list(tmp_path.glob("ready-*"))) == 2)
+        (tmp_path / "header").touch()
+
+    running = asyncio.create_task(run_supervisor(worker(READY.format(str(tmp_path))), show_header=show_header))
+    await asyncio.to_thread(eventually, lambda: len(list(tmp_path.glob("spoke-*"))) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0
+    assert len(list(tmp_path.glob("spoke-True-*"))) == 2
+
+
+async def test_a_header_that_fails_silences_nobody(tmp_path: Path) -> None:
+    def show_header() -> None:
+        raise DatabaseError("away")
+
+    with structlog.testing.capture_logs() as records:
+        running = asyncio.create_task(run_supervisor(worker(READY.format(str(tmp_path))), show_header=show_header))
+        await asyncio.to_thread(eventually, lambda: len(list(tmp_path.glob("spoke-False-*"))) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(running, 10) == 0
+    assert [record["error"] for record in records if record["event"] == "header not shown"] == ["away"]
 
 
 IGNORES_SIGTERM = """
