@@ -224,12 +224,11 @@ def _loop_blocked(record: Record) -> tuple[str, str, str]:
     lasted = took(seconds * 1_000) if isinstance(seconds, int | float) else "some time"
     where = f" at {record['where']}" if record.get("where") else ""
     name, _, run = str(record.get("job") or "").partition(" ")
-    if run or name.startswith("Task-"):  # asyncio's own name for a task: one that a job has made
-        culprit = name if run else f"{name} of some job"
-        advice = "use `def run` for blocking code: it gets a thread of its own"
-        return "!", "yellow", f"{culprit} has blocked the event loop for {lasted}{where}; {advice}"
-    reason = "the machine is overloaded or was paused, or a thread holds the interpreter"
-    return "!", "yellow", f"the event loop has stood still for {lasted}{where} while no job ran on it: {reason}"
+    if not name:
+        reason = record.get("advice")
+        return "!", "yellow", f"the event loop has stood still for {lasted}{where}: {reason}"
+    culprit = name if run else f"{name} of some job"
+    return "!", "yellow", f"{culprit} has blocked the event loop for {lasted}{where}; {record.get('advice')}"
 
 
 def _mongodb_back(_record: Record) -> tuple[str, str, str]:

@@ -177,7 +177,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             runs=runs,
             settling=settling,
             listener=listener,
-            loop_watch=LoopWatch(report_blockage, monotonic=monotonic),
+            loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
             owner=lambda: lease.owner,
             dispose=dispose,
