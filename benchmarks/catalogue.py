@@ -15,6 +15,7 @@ from benchmarks.figures import (
     latency_proxy,
     peers,
     pickup,
+    recovery,
     throughput,
     workers,
 )
@@ -32,6 +33,7 @@ FIGURES: Mapping[str, Measure] = {
     "latency_proxy": latency_proxy.measure,
     "workers": workers.measure,
     "config": config.measure,
+    "recovery": recovery.measure,
     "cli": cli.measure,
     PEERS: peers.measure,
 }

@@ -23,6 +23,7 @@ class Sizes:
     held: int
     edits: int
     commands: int
+    kills: int
 
 
 FULL = Sizes(
@@ -40,6 +41,7 @@ FULL = Sizes(
     held=200_000,
     edits=50,
     commands=20,
+    kills=2,
 )
 QUICK = Sizes(
     rounds=1,
@@ -56,4 +58,5 @@ QUICK = Sizes(
     held=2_000,
     edits=10,
     commands=8,
+    kills=1,
 )

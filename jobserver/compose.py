@@ -27,7 +27,7 @@ from jobserver.store.changes import CONFIG_HINTS, Changes
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import async_client, deciding
+from jobserver.store.connection import async_client, deciding, what_mongodb_said
 from jobserver.store.listener import Listener
 
 runners = RunnerRegistry()
@@ -78,7 +78,7 @@ class Parts:
         try:
             hello = await self.client.admin.command("hello")
         except PyMongoError as error:
-            raise DatabaseError(f"no answer from {self.shown_uri}: {error}") from error
+            raise DatabaseError(f"no answer from {self.shown_uri}: {what_mongodb_said(error)}") from error
         if not hello.get("isWritablePrimary"):
             raise DatabaseError(f"{self.shown_uri} has no primary at the moment")
 

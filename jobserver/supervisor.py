@@ -5,6 +5,8 @@
     second        SIGTERM again: the workers hurry
     third, or long past the grace period: SIGKILL to each worker's process group
 
+The header is the supervisor's: it is shown when the first worker is ready, and until then no worker says what can wait.
+
 Each worker leads a process group of its own, so Ctrl-C on the terminal reaches the supervisor alone. Each holds the
 reading end of a pipe whose writing end only the supervisor has: its end of file says that the supervisor is gone, even
 by SIGKILL, and the worker then drains by itself.
@@ -15,8 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-import threading
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,8 +27,7 @@ from datetime import timedelta
 import structlog
 
 from jobserver.errors import DatabaseError
-
-SUPERVISOR, PIPE, WORKER = "JOBSERVER_SUPERVISOR", "JOBSERVER_SUPERVISOR_FD", "JOBSERVER_WORKER"
+from jobserver.worker import HEADER, PIPE, SUPERVISOR, WORKER
 
 QUICK_DEATH = timedelta(seconds=10)
 FIRST_PAUSE = timedelta(seconds=1)
@@ -42,6 +42,16 @@ INTERNAL_FAULT = 70
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("jobserver")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """A run that a dead worker held; `given_up` where this crash was one too many."""
+
+    name: str
+    job_id: str
+    crashes: int
+    given_up: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,8 +69,8 @@ class Slot:
 class Supervisor:
     """Runs `command` `workers` times until it is told to stop.
 
-    `hand_on(pid, reason)` takes back what a dead worker held and returns how many runs that were; it blocks, and may
-    raise DatabaseError. `id` is what workers register under, so that it finds them.
+    `hand_on(pid, reason)` takes back what a dead worker held; it blocks, and may raise DatabaseError. `id` is what
+    workers register under, so that it finds them. `show_header` is called once, on a thread, when a worker is ready.
     """
 
     def __init__(
@@ -71,13 +81,14 @@ class Supervisor:
         command: Sequence[str],
         environ: Mapping[str, str],
         grace: timedelta,
-        hand_on: Callable[[int, str], int],
+        hand_on: Callable[[int, str], Sequence[TakenBack]],
+        show_header: Callable[[], None] = lambda: None,
         first_pause: timedelta = FIRST_PAUSE,
         beyond_grace: timedelta = BEYOND_GRACE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._id, self._command, self._environ = id, tuple(command), dict(environ)
-        self._patience, self._hand_on = grace + beyond_grace, hand_on
+        self._patience, self._hand_on, self._show_header = grace + beyond_grace, hand_on, show_header
         self._first_pause, self._monotonic = first_pause, monotonic
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
@@ -88,36 +99,51 @@ class Supervisor:
         """Until every worker has ended; the worst of their exit codes."""
         loop = asyncio.get_running_loop()
         reading_end, writing_end = os.pipe()
+        ours, theirs = socket.socketpair()
+        ends = (reading_end, theirs.fileno())
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         overdue = asyncio.create_task(self._kill_when_overdue(), name="kill when overdue")
+        header = asyncio.create_task(self._bring_header(ours), name="header")
         try:
             async with asyncio.TaskGroup() as slots:
                 for slot in self._slots:
-                    slots.create_task(self._keep(slot, reading_end), name=f"worker {slot.number}")
+                    slots.create_task(self._keep(slot, ends), name=f"worker {slot.number}")
         finally:
             overdue.cancel()
+            header.cancel()
             self._kill_all()
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
             os.close(reading_end)
             os.close(writing_end)
+            theirs.close()
         _log.info("server stopped", exit_code=self._exit_code)
         return self._exit_code
 
-    async def _keep(self, slot: Slot, pipe: int) -> None:
+    async def _bring_header(self, ours: socket.socket) -> None:
+        """The first worker that is ready knows the jobs: the header can list them, and then all of them may speak."""
+        with ours:
+            ours.setblocking(False)
+            await asyncio.get_running_loop().sock_recv(ours, 1)
+            try:
+                await asyncio.to_thread(self._show_header)
+            except Exception as error:  # no reason to keep the workers silent
+                _log.warning("header not shown", error=str(error))
+
+    async def _keep(self, slot: Slot, ends: tuple[int, int]) -> None:
         """Start a worker, wait for its end, start the next one."""
         while not self._stop.is_set():
             slot.began = self._monotonic()
-            code = await self._run_one(slot, pipe)
+            code = await self._run_one(slot, ends)
             if self._stop.is_set():
                 self._count(code)
                 return
             await self._pause(slot, code)
 
-    async def _run_one(self, slot: Slot, pipe: int) -> int:
+    async def _run_one(self, slot: Slot, ends: tuple[int, int]) -> int:
         try:
-            process = await self._spawn(slot, pipe)
+            process = await self._spawn(slot, ends)
         except OSError as error:  # too many processes, no memory: that may pass
             _log.error("worker not started", worker=slot.number, error=str(error))
             slot.ended = self._monotonic()
@@ -129,10 +155,11 @@ class Supervisor:
             await self._give_back(slot, process.pid, code)
         return code
 
-    async def _spawn(self, slot: Slot, pipe: int) -> asyncio.subprocess.Process:
-        environ = {**self._environ, SUPERVISOR: self._id, PIPE: str(pipe), WORKER: str(slot.number)}
+    async def _spawn(self, slot: Slot, ends: tuple[int, int]) -> asyncio.subprocess.Process:
+        pipe, header = map(str, ends)
+        own = {SUPERVISOR: self._id, WORKER: str(slot.number), PIPE: pipe, HEADER: header}
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(pipe,), process_group=0, env=environ
+            *self._command, stdin=asyncio.subprocess.DEVNULL, pass_fds=ends, process_group=0, env=self._environ | own
         )
         slot.process = process
         _log.debug("worker started", worker=slot.number, pid=process.pid)
@@ -146,8 +173,7 @@ class Supervisor:
         give_up_at = self._monotonic() + LONGEST_HANDING_ON.total_seconds()
         while True:
             try:
-                if runs := await asyncio.to_thread(self._hand_on, pid, reason):
-                    _log.warning("runs given back", worker=slot.number, pid=pid, runs=runs)
+                _report(slot, pid, await asyncio.to_thread(self._hand_on, pid, reason))
                 return
             except DatabaseError as error:
                 _log.warning("mongodb away", chore="taking back the locks of a dead worker", error=str(error))
@@ -224,25 +250,6 @@ class Supervisor:
                 await self._stop.wait()
 
 
-def worker_number() -> int | None:
-    """Which worker of a supervisor this process is; None where there is no supervisor."""
-    number = os.environ.get(WORKER, "")
-    return int(number) if number.isdecimal() else None
-
-
-def follow_supervisor() -> None:
-    """In a worker: end in order, by SIGTERM to itself, as soon as the supervisor is gone."""
-    pipe = os.environ.pop(PIPE, "")
-    if pipe.isdecimal():
-        os.set_inheritable(int(pipe), False)
-        threading.Thread(target=_await_end_of, args=(int(pipe),), name="supervisor", daemon=True).start()
-
-
-def worker_command(*arguments: str) -> list[str]:
-    """`jobserver start` as a worker, with this interpreter; -P: a project's own `queue.py` is not the library's."""
-    return [sys.executable, "-P", "-m", "jobserver", "start", "--as-worker", *arguments]
-
-
 def how_it_ended(code: int) -> str:
     """`exit code 3`, or the name of the signal."""
     if code >= 0:
@@ -253,11 +260,14 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"
 
 
-def _await_end_of(pipe: int) -> None:
-    with suppress(OSError):
-        while os.read(pipe, 1):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _report(slot: Slot, pid: int, taken_back: Sequence[TakenBack]) -> None:
+    """Name what may start again elsewhere, and what has crashed too often to."""
+    if again := [run.name for run in taken_back if not run.given_up]:
+        jobs = sorted(set(again))
+        _log.warning("runs given back", worker=slot.number, pid=pid, runs=len(again), jobs=jobs)
+    for run in taken_back:
+        if run.given_up:
+            _log.error("job given up", worker=slot.number, name=run.name, job_id=run.job_id, crashes=run.crashes)
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

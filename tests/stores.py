@@ -12,9 +12,10 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
+from jobserver.store.claims import ClaimStore
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import CODEC, async_client, deciding, deciding_sync
+from jobserver.store.connection import CODEC, AsyncJobs, async_client, deciding, deciding_sync
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Lane, Settlement
 from jobserver.store.edits import Editor
 from jobserver.store.indexes import PRIORITY_FIRST, ensure_indexes
@@ -30,6 +31,14 @@ FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 LIFETIME = timedelta(minutes=10)
 RETENTION, FAILED_RETENTION = timedelta(days=2), timedelta(days=20)
 LOCK_FIELDS = {"lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot"}
+
+
+class Store(JobStore):
+    """What a server has of the jobs collection: one part claims, the other settles."""
+
+    def __init__(self, collection: AsyncJobs) -> None:
+        super().__init__(collection, retention=RETENTION, failed_retention=FAILED_RETENTION)
+        self.claims = ClaimStore(collection, sort=PRIORITY_FIRST)
 
 
 class Workplace:
@@ -94,18 +103,13 @@ class Workplace:
         ServerStore(deciding_sync(self.db)[NAMES.servers], lease=lease).register(identity, {})
 
     @asynccontextmanager
-    async def store(self, *, uri: str | None = None, app_name: str = "jobserver") -> AsyncIterator[JobStore]:
+    async def store(self, *, uri: str | None = None, app_name: str = "jobserver") -> AsyncIterator[Store]:
         """A server's view of the jobs collection, on a client of its own."""
         async with async_client(uri or self.uri, app_name=app_name) as client:
-            yield JobStore(
-                deciding(client[self.db.name])[NAMES.jobs],
-                sort=PRIORITY_FIRST,
-                retention=RETENTION,
-                failed_retention=FAILED_RETENTION,
-            )
+            yield Store(deciding(client[self.db.name])[NAMES.jobs])
 
     @asynccontextmanager
-    async def several(self, count: int) -> AsyncIterator[list[JobStore]]:
+    async def several(self, count: int) -> AsyncIterator[list[Store]]:
         """So many servers' views at once."""
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.store()) for _ in range(count)]
@@ -127,13 +131,20 @@ def lane(
 
 
 async def claim(
-    store: JobStore, *lanes: Lane, limit: int = 1000, owner: str = "this server", token: str | None = None
+    store: Store,
+    *lanes: Lane,
+    limit: int = 1000,
+    owner: str = "this server",
+    token: str | None = None,
+    ahead: bool = False,
 ) -> list[ClaimedJob]:
-    """Claim with a token of its own; without lanes, whatever is named `job`."""
-    return await store.claim(lanes or [lane()], limit=limit, token=token or uuid4().hex, owner=owner)
+    """Lock and read back, with a token of its own; without lanes, whatever is named `job`."""
+    token = token or uuid4().hex
+    locked = await store.claims.lock(lanes or [lane()], limit=limit, token=token, owner=owner, ahead=ahead)
+    return await store.claims.read(locked) if locked.locked else []
 
 
-async def claim_one(store: JobStore, *lanes: Lane, **how: Any) -> ClaimedJob:
+async def claim_one(store: Store, *lanes: Lane, **how: Any) -> ClaimedJob:
     """Claim, and exactly one is due."""
     (job,) = await claim(store, *lanes, **how)
     return job

@@ -2,6 +2,7 @@
 
     app        every command: its words, its flags, its example
     commands/  what each command does; answers with one document and a way to show it
+    help       the words of the help and of a wrong usage
     session    which project, which MongoDB
     answer     one JSON document, or text that a person likes to look at
     project/   what `jobserver init` writes
@@ -25,13 +26,12 @@ def main() -> None:
 
     as_json = "--json" in sys.argv
     try:
-        app(prog_name="jobserver")
+        sys.exit(app(prog_name="jobserver", standalone_mode=False))
     except JobServerError as error:
         _say(error, as_json=as_json)
         sys.exit(1)
     except Exception as error:
-        _say_fault(error, as_json=as_json)
-        sys.exit(INTERNAL_FAULT)
+        sys.exit(_say_misuse(error, as_json=as_json) or _say_fault(error, as_json=as_json))
 
 
 def _say(error: JobServerError, *, as_json: bool) -> None:
@@ -41,7 +41,20 @@ def _say(error: JobServerError, *, as_json: bool) -> None:
         sys.stderr.write(f"{_red('error:')} {error}\n")
 
 
-def _say_fault(error: Exception, *, as_json: bool) -> None:
+def _say_misuse(error: Exception, *, as_json: bool) -> int | None:
+    from jobserver.cli.help import usage_error
+
+    if (told := usage_error(error)) is None:
+        return None
+    before, mistake, exit_code = told
+    if as_json:
+        _write_json({"error": mistake})
+    else:
+        sys.stderr.write(f"{before}{_red('error:')} {mistake}\n" if mistake else before)
+    return exit_code
+
+
+def _say_fault(error: Exception, *, as_json: bool) -> int:
     import traceback
 
     trace = "".join(traceback.format_exception(error))
@@ -49,6 +62,7 @@ def _say_fault(error: Exception, *, as_json: bool) -> None:
         _write_json({"error": f"internal fault: {error!r}", "traceback": trace})
     else:
         sys.stderr.write(f"{trace}\n{_red('internal fault:')} {error!r}; this is a mistake in jobserver itself\n")
+    return INTERNAL_FAULT
 
 
 def _write_json(document: dict[str, str]) -> None:

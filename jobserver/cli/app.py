@@ -1,12 +1,13 @@
 """Every command: its words, its flags, its example. What it does is imported when it is asked for."""
 
-from __future__ import annotations
-
+# Annotations are not postponed here: Typer would compile each one from its text, 7 ms at every start.
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobserver.cli.help import Command
 from jobserver.cli.options import ConfigOption, DatabaseOption, JsonOption, UriOption, Where
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+command = partial(app.command, cls=Command)
+
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's name, such as api:report.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most so many.")]
 
@@ -56,9 +59,9 @@ def root(
     """A job server on MongoDB: drop a Job subclass into jobs/, edit a document to control it."""
 
 
-@app.command(short_help="Write a project to begin with.", epilog="\b\nExample:  jobserver init demo")
+@command(short_help="Write a project to begin with.", epilog="\b\nExample:  jobserver init demo")
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if it is not there.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made if it is not there. [.]")] = Path(),
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,7 +71,7 @@ def init(
     _deliver(init(directory), as_json)
 
 
-@app.command(short_help="Run jobs until SIGTERM or Ctrl-C.", epilog=START_EPILOG)
+@command(short_help="Run jobs until SIGTERM or Ctrl-C.", epilog=START_EPILOG)
 def start(
     *,
     config: ConfigOption = None,
@@ -93,7 +96,7 @@ def start(
     raise typer.Exit(start(Where(config=config, uri=uri, database=database), options))
 
 
-@app.command(
+@command(
     short_help="Check settings and job files; needs no database.",
     epilog="\b\nExample, in CI:  jobserver check --config config.yaml",
 )
@@ -104,7 +107,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _deliver(check(Where(config=config)), as_json)
 
 
-@app.command(short_help="List the jobs: schedule, next run, last run.", epilog="\b\nExample:  jobserver jobs")
+@command(short_help="List the jobs: schedule, next run, last run.", epilog="\b\nExample:  jobserver jobs")
 def jobs(
     config: ConfigOption = None, uri: UriOption = None, database: DatabaseOption = None, as_json: JsonOption = False
 ) -> None:
@@ -114,7 +117,7 @@ def jobs(
     _deliver(jobs(Where(config=config, uri=uri, database=database)), as_json)
 
 
-@app.command(
+@command(
     short_help="Ask for one run of a job, now.",
     epilog='\b\nExample:  jobserver run api:report --data \'{"month": "2026-11"}\' --wait',
 )
@@ -136,7 +139,7 @@ def run(
     _deliver(run(where, name, data=data, wait=wait, force=force, as_json=as_json), as_json)
 
 
-@app.command(short_help="Switch a job's schedule on.", epilog="\b\nExample:  jobserver enable api:report")
+@command(short_help="Switch a job's schedule on.", epilog="\b\nExample:  jobserver enable api:report")
 def enable(
     name: NameArgument,
     *,
@@ -151,7 +154,7 @@ def enable(
     _deliver(enable(Where(config=config, uri=uri, database=database), name, enabled=True), as_json)
 
 
-@app.command(short_help="Switch a job's schedule off.", epilog="\b\nExample:  jobserver disable api:report")
+@command(short_help="Switch a job's schedule off.", epilog="\b\nExample:  jobserver disable api:report")
 def disable(
     name: NameArgument,
     *,
@@ -166,7 +169,7 @@ def disable(
     _deliver(enable(Where(config=config, uri=uri, database=database), name, enabled=False), as_json)
 
 
-@app.command(
+@command(
     short_help="Give a job another schedule.",
     epilog="\b\nExample:  jobserver schedule api:report '0 6 * * 1-5' --timezone Europe/Berlin",
 )
@@ -188,7 +191,7 @@ def schedule(
     _deliver(schedule(Where(config=config, uri=uri, database=database), name, expr, timezone=timezone), as_json)
 
 
-@app.command(
+@command(
     short_help="List what runs now and what ran last.", epilog="\b\nExample:  jobserver runs api:report --status failed"
 )
 def runs(
@@ -209,7 +212,7 @@ def runs(
     _deliver(runs(Where(config=config, uri=uri, database=database), name, status=status, limit=limit), as_json)
 
 
-@app.command(short_help="Show servers, and what waits, runs or hangs.", epilog="\b\nExample:  jobserver status")
+@command(short_help="Show servers, and what waits, runs or hangs.", epilog="\b\nExample:  jobserver status")
 def status(
     config: ConfigOption = None, uri: UriOption = None, database: DatabaseOption = None, as_json: JsonOption = False
 ) -> None:
@@ -219,7 +222,7 @@ def status(
     _deliver(status(Where(config=config, uri=uri, database=database)), as_json)
 
 
-@app.command(
+@command(
     short_help="Say where things are: MongoDB, project, servers.",
     epilog="\b\nExample:  mongosh $(jobserver info --json | jq -r .mongodb_uri)",
 )
@@ -232,7 +235,7 @@ def info(
     _deliver(info(Where(config=config, uri=uri, database=database)), as_json)
 
 
-@app.command(short_help="List what was changed about a job.", epilog="\b\nExample:  jobserver history api:report")
+@command(short_help="List what was changed about a job.", epilog="\b\nExample:  jobserver history api:report")
 def history(
     name: NameArgument,
     *,
@@ -248,7 +251,7 @@ def history(
     _deliver(history(Where(config=config, uri=uri, database=database), name, limit=limit), as_json)
 
 
-@app.command(short_help="Bring back an earlier configuration.", epilog="\b\nExample:  jobserver rollback api:report 3")
+@command(short_help="Bring back an earlier configuration.", epilog="\b\nExample:  jobserver rollback api:report 3")
 def rollback(
     name: NameArgument,
     version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="A version that `history` lists.")],
@@ -264,25 +267,24 @@ def rollback(
     _deliver(rollback(Where(config=config, uri=uri, database=database), name, version), as_json)
 
 
-@app.command(short_help="List what gave up.", epilog="\b\nExample:  jobserver dead api:report")
+@command(short_help="List what gave up.", epilog="\b\nExample:  jobserver dead api:report")
 def dead(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this job's.")] = None,
     *,
+    full: Annotated[bool, typer.Option("--full", "-f", help="With the whole traceback of each.")] = False,
     limit: LimitOption = 100,
     config: ConfigOption = None,
     uri: UriOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what gave up: no retry left, a fatal error, or three crashes."""
+    """List what gave up, and the error that ended it: no retry left, a fatal error, or three crashes."""
     from jobserver.cli.commands.dead import dead
 
-    _deliver(dead(Where(config=config, uri=uri, database=database), name, limit=limit), as_json)
+    _deliver(dead(Where(config=config, uri=uri, database=database), name, full=full, limit=limit), as_json)
 
 
-@app.command(
-    short_help="Give what gave up one more go.", epilog="\b\nExample:  jobserver retry 6740c2f09b1e8a5d3c7f1a20"
-)
+@command(short_help="Give what gave up one more go.", epilog="\b\nExample:  jobserver retry 6740c2f09b1e8a5d3c7f1a20")
 def retry(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids that `dead` lists.")] = None,
     *,
@@ -298,7 +300,7 @@ def retry(
     _deliver(retry(Where(config=config, uri=uri, database=database), ids or [], all_of=all_of), as_json)
 
 
-def _deliver(answer: Answer, as_json: bool) -> None:
+def _deliver(answer: "Answer", as_json: bool) -> None:
     from jobserver.cli.answer import deliver
 
     deliver(answer, as_json=as_json)

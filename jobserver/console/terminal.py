@@ -17,10 +17,11 @@ from jobserver.words import one_line, plain, took, value
 Record = Mapping[str, Any]
 
 SERVER = "jobserver"
-QUIET_UNTIL_READY = frozenset({"job found", "server started"})
+QUIET_UNTIL_READY = frozenset({"job found", "server started", "server stopping"})
+AFTER_THE_HEADER = frozenset({"run ended", "occurrence not started"})
 SAID_BY_THE_FIRST = frozenset(
-    {"job found", "job changed", "job removed", "job file broken", "config applied", "config refused"}
-    | {"config recreated", "server started"}
+    {"job found", "job changed", "job removed", "job file broken", "job file sound"}
+    | {"config applied", "config refused", "config recreated", "server started"}
 )
 SAID_BY_THE_SUPERVISOR = frozenset({"server stopping", "server stopped"})
 AWAY_EVERY = 30.0  # seconds
@@ -56,7 +57,8 @@ class Palette:
 
 
 class Terminal:
-    """Turns records into lines; under a supervisor only worker 1 says what all of them know."""
+    """Turns records into lines. Under a supervisor each line begins with the worker's number, and only worker 1 says
+    what all of them know."""
 
     def __init__(self, *, palette: Palette, verbose: bool = False, worker: int | None = None) -> None:
         self._palette, self._verbose, self._worker = palette, verbose, worker
@@ -80,7 +82,7 @@ class Terminal:
         if event == "mongodb away" and self._said_lately():
             return None
         text = self._rendered(record, event)
-        if self._held is not None and record.get("level") in ("info", "debug"):
+        if self._held is not None and (record.get("level") in ("info", "debug") or event in AFTER_THE_HEADER):
             self._held.append(text)
             return None
         return text
@@ -98,11 +100,11 @@ class Terminal:
         mark, colour, text = known(record) if known else _as_it_is(record, event)
         p = self._palette
         style = getattr(p, colour) if colour else ""
-        who = f"{p.dim}{self._worker}{p.off} " if self._worker else ""
+        who = f"{p.dim}[{self._worker}]{p.off} " if self._worker else ""
         line = f"{p.dim}{_clock(record)}{p.off} {who}{style}{mark}{p.off} {text}"
-        return "\n".join([line, *(f"  {p.dim}{each}{p.off}" for each in self._details(record, event))])
+        return "\n".join([line, *(f"  {who}{p.dim}{each}{p.off}" for each in self._details(record))])
 
-    def _details(self, record: Record, event: str) -> list[str]:
+    def _details(self, record: Record) -> list[str]:
         """Tracebacks: of our own faults and of broken files always, of failed runs when asked for."""
         trace = record.get("exception") or record.get("traceback") or (record.get("stack") if self._verbose else None)
         return str(trace).rstrip().splitlines() if trace else []
@@ -144,7 +146,14 @@ def _job_removed(record: Record) -> tuple[str, str, str]:
 
 
 def _job_file_broken(record: Record) -> tuple[str, str, str]:
-    return "✗", "red", str(record.get("error") or record.get("path"))
+    said = str(record.get("error") or record.get("path"))
+    if kept := record.get("in_force"):
+        return "✗", "red", f"{said}; the last good version of {_listed(kept)} stays in force"
+    return "✗", "red", f"{said}; this server does not run {record['not_run']}" if record.get("not_run") else said
+
+
+def _job_file_sound(record: Record) -> tuple[str, str, str]:
+    return "✓", "green", f"{record.get('path')} is sound again: {_listed(record.get('in_force') or [])}"
 
 
 def _not_started(record: Record) -> tuple[str, str, str]:
@@ -166,6 +175,10 @@ def _config_refused(record: Record) -> tuple[str, str, str]:
 
 def _server_stopping(_record: Record) -> tuple[str, str, str]:
     return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
+
+
+def _server_could_not_start(record: Record) -> tuple[str, str, str]:
+    return "✗", "red", f"could not start: {record.get('error')}"
 
 
 def _server_stopped(record: Record) -> tuple[str, str, str]:
@@ -190,7 +203,32 @@ def _worker_ended(record: Record) -> tuple[str, str, str]:
 
 def _runs_given_back(record: Record) -> tuple[str, str, str]:
     runs = "1 run" if record.get("runs") == 1 else f"{record.get('runs')} runs"
-    return "↻", "yellow", f"{runs} of worker {record.get('worker')} may start again elsewhere"
+    names = f" ({_listed(record['jobs'])})" if record.get("jobs") else ""
+    return "↻", "yellow", f"{runs} of worker {record.get('worker')} may start again elsewhere{names}"
+
+
+def _job_given_up(record: Record) -> tuple[str, str, str]:
+    advice = f"`jobserver retry {record.get('job_id')}` gives it one more go"
+    return "✗", "red", f"{record.get('name')} is given up after {record.get('crashes')} crashes; {advice}"
+
+
+def _lock_taken_back(record: Record) -> tuple[str, str, str]:
+    if record.get("given_up"):
+        return _job_given_up(record)
+    server = record.get("server")
+    return "↻", "yellow", f"{record.get('name')} may start again: its lock was taken back from {server}"
+
+
+def _loop_blocked(record: Record) -> tuple[str, str, str]:
+    seconds = record.get("seconds")
+    lasted = took(seconds * 1_000) if isinstance(seconds, int | float) else "some time"
+    where = f" at {record['where']}" if record.get("where") else ""
+    name, _, run = str(record.get("job") or "").partition(" ")
+    if not name:
+        reason = record.get("advice")
+        return "!", "yellow", f"the event loop has stood still for {lasted}{where}: {reason}"
+    culprit = name if run else f"{name} of some job"
+    return "!", "yellow", f"{culprit} has blocked the event loop for {lasted}{where}; {record.get('advice')}"
 
 
 def _mongodb_back(_record: Record) -> tuple[str, str, str]:
@@ -204,11 +242,16 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "job changed": _job_changed,
     "job removed": _job_removed,
     "job file broken": _job_file_broken,
+    "job file sound": _job_file_sound,
     "occurrence not started": _not_started,
     "config applied": _config_applied,
     "config refused": _config_refused,
     "server stopping": _server_stopping,
+    "server could not start": _server_could_not_start,
     "server stopped": _server_stopped,
+    "event loop blocked": _loop_blocked,
+    "lock taken back": _lock_taken_back,
+    "job given up": _job_given_up,
     "mongodb away": _mongodb_away,
     "mongodb back": _mongodb_back,
     "worker ended": _worker_ended,
@@ -234,6 +277,10 @@ def _short(item: Any) -> str:
 
 def _error(record: Record) -> str:
     return one_line(str(record.get("error")), 160)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names)) if isinstance(names, list | tuple) else str(names)
 
 
 def _tail(record: Record) -> str:

@@ -67,7 +67,7 @@ class JobManager:
     async def take_in(self, scan: ScanResult) -> None:
         """The files have been read: add, replace and remove jobs accordingly."""
         async with self._turn:
-            self._report_problems(scan.problems)
+            self._report_problems(scan)
             for name in [name for name in self._jobs if name not in scan.definitions]:
                 await self._remove(name)
             for name, definition in scan.definitions.items():
@@ -184,13 +184,39 @@ class JobManager:
             await self._configs.finish_run_now(document["_id"], request)
             _log.info("run requested", name=name, by="runNow")
 
-    def _report_problems(self, problems: tuple[ScanProblem, ...]) -> None:
-        """Each problem once, until it changes or goes away."""
-        present = {(problem.path, problem.message) for problem in problems}
-        for problem in problems:
+    def _report_problems(self, scan: ScanResult) -> None:
+        """Each problem once, until it changes or goes away; and each file that has none any more."""
+        present = {(problem.path, problem.message) for problem in scan.problems}
+        in_force = _names_by_path(scan)
+        for problem in scan.problems:
             if (problem.path, problem.message) not in self._problems:
-                _log.error("job file broken", path=problem.path, error=problem.message, traceback=problem.traceback)
+                _log.error(
+                    "job file broken",
+                    path=problem.path,
+                    error=problem.message,
+                    traceback=problem.traceback,
+                    **_what_goes_on(problem, scan, in_force),
+                )
+        mended = {path for path, _ in self._problems} - {path for path, _ in present}
+        for path in sorted(mended & in_force.keys()):
+            _log.info("job file sound", path=path, in_force=in_force[path])
         self._problems = present
+
+
+def _names_by_path(scan: ScanResult) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name, definition in sorted(scan.definitions.items()):
+        names.setdefault(definition.path, []).append(name)
+    return names
+
+
+def _what_goes_on(problem: ScanProblem, scan: ScanResult, in_force: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The jobs of the broken file that go on in their last good version, or the one that is not run for now."""
+    if problem.path in in_force:
+        return {"in_force": in_force[problem.path]}
+    if problem.job_name is None or problem.job_name in scan.definitions:  # no file, or a name that another file holds
+        return {}
+    return {"not_run": problem.job_name}
 
 
 def excerpt_text(text: str) -> str:

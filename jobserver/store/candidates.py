@@ -1,16 +1,19 @@
 """Ids of due documents, read ahead of the claims that lock them.
 
 Every claimed document leaves a gap in the index that the next read from its start has to cross, so a long backlog is
-read in long pieces. Candidates are hints: the lock itself decides whether a document is still due.
+read in long pieces. Servers that work on one backlog read the same ids; once their claims collide, each keeps to its
+own share of what it reads. Candidates are hints: the lock itself decides whether a document is still due.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from zlib import crc32
+
+from bson import ObjectId
 
 from jobserver.store.documents import Lane
 
@@ -25,28 +28,41 @@ class Candidate(NamedTuple):
     priority: Any
 
 
+class Share(NamedTuple):
+    """Which part of a backlog is one server's: the ids whose checksum leaves `number` when divided by `of`."""
+
+    number: int = 0
+    of: int = 1
+
+    def has(self, candidate: Candidate) -> bool:
+        """Whether this one belongs to it; every process comes to the same answer."""
+        id_ = candidate.id
+        return crc32(id_.binary if isinstance(id_, ObjectId) else repr(id_).encode()) % self.of == self.number
+
+
+WHOLE = Share()
+
+
 class Candidates:
     """What was read and not yet tried, in the order of the claim; and of which jobs there may be more to read."""
 
     def __init__(self) -> None:
         self._waiting: list[Candidate] = []
         self._more: set[str] = set()
-        self._crowd = 0  # how many of the first ones others are after, too
+        self._share = WHOLE
 
     def clear(self) -> None:
         """Forget them: something more urgent may have come."""
         self._waiting.clear()
         self._more.clear()
-        self._crowd = 0
 
     def put(self, found: Sequence[Candidate], lanes: Sequence[Lane], limit: int) -> None:
         """Take in what a read of these lanes came to."""
-        if self._waiting and found:
-            self._waiting = sorted([*self._waiting, *found], key=_urgency)
+        own = self._own(found) if len(found) >= limit else found
+        if self._waiting and own:
+            self._waiting = sorted([*self._waiting, *own], key=_urgency)
         else:
-            self._waiting += found
-        if self._crowd:
-            self._begin_elsewhere(self._crowd)
+            self._waiting += own
         counts = Counter(candidate.name for candidate in found)
         for lane in lanes:
             if len(found) >= limit or counts[lane.name] >= lane.limit:
@@ -77,18 +93,22 @@ class Candidates:
         """The jobs that may have more than was picked."""
         return self._more | {candidate.name for candidate in self._waiting}
 
-    def crowded(self, step: int) -> None:
-        """Other servers are after the same ones: begin elsewhere among the equally urgent, now and after each read."""
-        self._crowd = step
-        self._begin_elsewhere(step)
+    def divide(self, share: Share) -> None:
+        """From now on keep to this share of a long backlog."""
+        if share != self._share:
+            self._share = share
+            own = self._own(self._waiting)
+            if len(own) < len(self._waiting):  # what was left to others must be looked at again, should they not come
+                self._more.update(candidate.name for candidate in self._waiting)
+                self._waiting = own
 
-    def _begin_elsewhere(self, step: int) -> None:
-        if not self._waiting:
-            return
-        urgent = self._waiting[0].priority
-        equal = next((n for n, each in enumerate(self._waiting) if each.priority != urgent), len(self._waiting))
-        start = step * random.randrange(max(1, equal // step))
-        self._waiting = [*self._waiting[start:equal], *self._waiting[:start], *self._waiting[equal:]]
+    def _own(self, found: Sequence[Candidate]) -> list[Candidate]:
+        """Our share of what is equally urgent, or all of it when the others leave theirs lying."""
+        found = list(found)
+        if self._share == WHOLE or not found or _urgency(found[0]) != _urgency(found[-1]):
+            return found
+        own = [candidate for candidate in found if self._share.has(candidate)]
+        return own if 2 * self._share.of * len(own) >= len(found) else found
 
 
 def _urgency(candidate: Candidate) -> float:

@@ -14,10 +14,10 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
+from jobserver.store.claims import as_claimed
 from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.expressions import NOW, is_moment, milliseconds
-from jobserver.store.jobs import as_claimed
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 

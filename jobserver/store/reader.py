@@ -24,6 +24,7 @@ from jobserver.store.views import (
     OccurrenceView,
     RunView,
     ServerView,
+    UnknownName,
     VersionView,
     moment,
     number,
@@ -70,12 +71,14 @@ class Reader:
             holders = {found["name"]: found for found in self._jobs.find({**ANY_NAME, "type": "single"})}
             running = self._held_by("$name")
             newest = self._newest_runs()
+            applied = self._applied_values()
             return [
                 _job_view(
                     config,
                     holder=holders.get(config["jobName"], {}),
                     running=running.get(config["jobName"], 0),
                     newest=newest.get(config["jobName"]),
+                    applied=applied.get(config["jobName"], {}),
                 )
                 for config in configs
             ]
@@ -86,6 +89,42 @@ class Reader:
             running = self._running(name, limit) if status in (None, Status.RUNNING) else []
             ended = self._ended(name, status, limit - len(running)) if len(running) < limit else []
             return [*running, *ended]
+
+    def has_left_traces(self, name: str) -> bool:
+        """Whether anything of this name waits, has failed or has run."""
+        of_this: Document = {"name": name}
+        waiting: Document = {**of_this, **UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}
+        with asking("a job"):
+            return (
+                self._jobs.find_one(waiting, {"_id": 1}) is not None
+                or self._jobs.find_one({**of_this, "status": Status.FAILED}, {"_id": 1}) is not None
+                or self._runs.find_one(of_this, {"_id": 1}) is not None
+            )
+
+    def unknown_names(self, limit: int = 100) -> list[UnknownName]:
+        """What waits for jobs that no file brings here, the most first; a Pulse worker may know them.
+
+        The schedule of a job whose file is gone does not count: nobody has asked for that run.
+        """
+        with asking("which jobs wait for nobody"):
+            configured = self.job_names()
+            gone = self._configs.distinct("jobName", {"missingSince": {"$ne": None}})
+            known = [name for name in configured if name not in gone]
+            # The known names leave gaps between the bounds of the index `due`: what waits for them is not looked at.
+            waiting = {"name": {"$gt": "", "$nin": known}, **UNLOCKED, "nextRunAt": {"$gt": BEGINNING}}
+            waiting["$nor"] = [{"type": "single", "name": {"$in": configured}}]
+            grouped = self._jobs.aggregate(
+                [
+                    {"$match": waiting},
+                    {"$group": {"_id": "$name", "count": {"$sum": 1}, "due": {"$min": "$nextRunAt"}}},
+                    {"$sort": {"count": -1, "_id": 1}},
+                    {"$limit": limit},
+                ]
+            )
+            return [
+                UnknownName(name=str(group["_id"]), waiting=group["count"], due_at=moment(group["due"]))
+                for group in grouped
+            ]
 
     def occurrence(self, id_: Any) -> OccurrenceView | None:
         """One document of the jobs collection; None when it is gone."""
@@ -148,6 +187,13 @@ class Reader:
         grouped = self._jobs.aggregate([{"$match": HELD}, {"$group": {"_id": key, "count": {"$sum": 1}}}])
         return {_hashable(group["_id"]): group["count"] for group in grouped}
 
+    def _applied_values(self) -> dict[str, Document]:
+        # Along the index one_per_version, as below.
+        newest = self._history.aggregate(
+            [{"$sort": {"jobName": 1, "version": -1}}, {"$group": {"_id": "$jobName", "v": {"$first": "$values"}}}]
+        )
+        return {_hashable(group["_id"]): group["v"] for group in newest if isinstance(group.get("v"), dict)}
+
     def _newest_runs(self) -> dict[str, RunView]:
         # Sort and $first along the index newest_per_job: one key per name is read, however long the history.
         newest = self._runs.aggregate(
@@ -170,12 +216,16 @@ def id_of(written: str) -> Any:
     return ObjectId(written) if ObjectId.is_valid(written) else written
 
 
-def _job_view(config: Document, *, holder: Document, running: int, newest: RunView | None) -> JobView:
-    error = config.get("configError")
+def _job_view(
+    config: Document, *, holder: Document, running: int, newest: RunView | None, applied: Document
+) -> JobView:
+    error, defaults = config.get("configError"), config.get("defaultConfig")
+    default_schedule = defaults.get("schedule") if isinstance(defaults, dict) else None
     return JobView(
         name=config["jobName"],
-        enabled=config.get("enabled") is not False,
-        schedule=config.get("schedule"),
+        enabled=_first_flag(config.get("enabled"), applied.get("enabled")),
+        schedule=default_schedule if config.get("schedule") is None else config["schedule"],
+        applied_schedule=applied.get("schedule", default_schedule),
         config_error=f"{error.get('field')}: {error.get('message')}" if isinstance(error, dict) else None,
         missing_since=moment(config.get("missingSince")),
         next_run_at=moment(holder.get("nextRunAt")),
@@ -184,6 +234,11 @@ def _job_view(config: Document, *, holder: Document, running: int, newest: RunVi
         progress=number(holder.get("progress")) if holder.get("status") == Status.RUNNING else None,
         last_run=newest,
     )
+
+
+def _first_flag(*values: Any) -> bool:
+    """What is set and a flag; anything else is not applied."""
+    return next((value for value in values if isinstance(value, bool)), True)
 
 
 def _version_view(entry: Document) -> VersionView:

@@ -115,11 +115,15 @@ class OccurrenceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One job: its `jobConfigs` document, the holder of its schedule, what runs and waits, its newest run."""
+    """One job: its `jobConfigs` document, the holder of its schedule, what runs and waits, its newest run.
+
+    `applied_schedule` is what was in force last, for a `schedule` that turns out to be unusable.
+    """
 
     name: str
     enabled: bool
     schedule: Any
+    applied_schedule: Any
     config_error: str | None
     missing_since: datetime | None
     next_run_at: datetime | None
@@ -168,6 +172,15 @@ class Counts:
     running: int
     dead: int
     stale_locks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownName:
+    """A name that no server knows a job for, and how many job documents wait for one."""
+
+    name: str
+    waiting: int
+    due_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

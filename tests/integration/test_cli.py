@@ -46,6 +46,7 @@ def running(
             """,
         )
         project.job("hourly", 'class Hourly(Job):\n    schedule = "0 * * * *"\n    def run(self): pass')
+        project.job("edited", 'class E(Job):\n    schedule = "manual"\n    def run(self): pass')
         project.job("broken_config", 'class B(Job):\n    schedule = "manual"\n    def run(self): pass')
         project.job(
             "long",
@@ -100,6 +101,35 @@ def test_wrong_usage_ends_with_2(project: Project) -> None:
     assert "Did you mean" in project.call("jbos").stderr
     assert project.call("start", "--workers", "0").returncode == 2
     assert project.call("run").returncode == 2
+    assert json.loads(project.call("jobs", "--nonsense", "--json").stderr) == {"error": "No such option: --nonsense"}
+
+
+def test_every_mistake_is_told_in_the_same_way(project: Project) -> None:
+    told = project.call("run").stderr
+    assert "\nerror: Missing argument 'NAME'" in told
+    assert told.startswith("Usage: jobserver run [OPTIONS] NAME\n")
+    assert project.call("run", "api:x").stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "usage", "arguments"),
+    [
+        ("init", "[DIR]", ["DIR"]),
+        ("run", "NAME", ["NAME"]),
+        ("schedule", "NAME EXPR", ["NAME", "EXPR"]),
+        ("rollback", "NAME VERSION", ["NAME", "VERSION"]),
+        ("runs", "[NAME]", ["NAME"]),
+        ("retry", "[ID...]", ["ID"]),
+        ("status", "", []),
+    ],
+)
+def test_arguments_go_by_one_word_in_usage_and_list(
+    project: Project, command: str, usage: str, arguments: list[str]
+) -> None:
+    told = project.call(command, "--help").stdout
+    assert told.startswith(f"Usage: jobserver {command} [OPTIONS] {usage}".rstrip() + "\n")
+    listed = told.partition("Arguments:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed if line[2] != " "] == arguments
 
 
 def test_init_writes_a_project_in_which_check_finds_a_job(tmp_path: Path) -> None:
@@ -224,7 +254,23 @@ def test_jobs_are_listed_with_schedule_next_run_and_last_run(running: Project) -
 def test_what_is_wrong_with_a_job_is_listed_with_it(running: Project, running_db: Db) -> None:
     running_db.jobConfigs.update_one({"jobName": "api:broken_config"}, {"$set": {"concurrency": "many"}})
     eventually(lambda: job_named(running, "api:broken_config")["config_error"])
-    assert "its configuration is not applied: concurrency" in running.call("jobs").stdout
+    listed = running.call("jobs").stdout
+    assert "an edit of its configuration is refused, what was in force stays: concurrency" in listed
+    assert "by hand (!)" not in listed
+
+
+def test_a_refused_schedule_is_marked_beside_the_one_in_force(running: Project, running_db: Db) -> None:
+    eventually(lambda: running.asked("history", "api:edited")["versions"])
+    running_db.jobConfigs.update_one({"jobName": "api:edited"}, {"$set": {"schedule": "15 3 * * *"}})
+    eventually(lambda: len(running.asked("history", "api:edited")["versions"]) == 2)
+    running_db.jobConfigs.update_one({"jobName": "api:edited"}, {"$set": {"schedule": "once in a blue moon"}})
+    found = eventually(lambda: (job := job_named(running, "api:edited"))["config_error"] and job)
+    assert (found["schedule_text"], found["refused_schedule"]) == ("cron 15 3 * * * (UTC)", "once in a blue moon")
+    (line,) = (line for line in running.call("jobs").stdout.splitlines() if line.startswith("api:edited "))
+    assert "cron 15 3 * * * (UTC) (!) edit refused" in line
+    assert "blue moon" not in line
+    running_db.jobConfigs.update_one({"jobName": "api:edited"}, {"$unset": {"schedule": ""}})
+    eventually(lambda: job_named(running, "api:edited")["schedule_text"] == "by hand")
 
 
 def test_run_asks_for_one_run_and_says_which(running: Project, running_db: Db) -> None:
@@ -304,6 +350,19 @@ def test_schedule_history_and_rollback(running: Project) -> None:
     assert "unknown job" in running.refused("history", "api:nobody")
 
 
+def test_history_shows_both_sides_of_a_change_whole(running: Project, running_db: Db) -> None:
+    before = running.asked("history", "api:echo")["versions"][0]["version"]
+    retry = {"enabled": True, "attempts": 3, "delay": 60_000, "backoff": {"type": "exponential", "factor": 2.5}}
+    running_db.jobConfigs.update_one({"jobName": "api:echo"}, {"$set": {"retry": retry, "priority": 7}})
+    eventually(lambda: running.asked("history", "api:echo")["versions"][0]["version"] > before)
+    listed = running.call("history", "api:echo", "--limit", "1").stdout
+    assert "priority: 7" in listed
+    old, _, new = next(line for line in listed.splitlines() if "retry: " in line).partition(" → ")
+    assert old.endswith('"factor": 2.0}}')
+    assert new.strip().endswith('"factor": 2.5}}')
+    running.asked("rollback", "api:echo", str(before))
+
+
 def test_a_schedule_that_cannot_be_understood_changes_nothing(running: Project, running_db: Db) -> None:
     before = running_db.jobConfigs.find_one({"jobName": "api:hourly"})
     assert "schedule" in running.refused("schedule", "api:hourly", "every blue moon")
@@ -321,6 +380,23 @@ def test_runs_can_be_narrowed_to_a_job_a_state_and_a_number(running: Project) ->
     assert len(running.asked("runs", "--limit", "1")["runs"]) == 1
     assert "asked to fail" in running.call("runs").stdout
     assert "did you mean 'failed'?" in running.refused("runs", "--status", "fail")
+
+
+@pytest.mark.parametrize("command", [["runs"], ["dead"], ["retry", "--all"]])
+def test_a_name_that_means_nothing_is_said_to_be_unknown(running: Project, command: list[str]) -> None:
+    assert "unknown job 'api:eco'; did you mean 'api:echo'?" in running.refused(*command, "api:eco")
+
+
+def test_what_waits_for_a_job_that_no_server_knows_is_listed(running: Project, running_db: Db) -> None:
+    id_ = running.asked("run", "lost:cause", "--force")["id"]
+    for command in ("status", "jobs"):
+        assert "lost:cause" in {each["name"] for each in running.asked(command)["unknown_names"]}
+        listed = running.call(command).stdout
+        assert "for jobs that no server knows:" in listed
+        assert ["lost:cause", "1"] in [line.split()[:2] for line in listed.splitlines()]
+    assert running.asked("runs", "lost:cause")["runs"] == []  # it means something
+    running_db.pulseJobs.delete_one({"_id": ObjectId(id_)})
+    assert "lost:cause" not in running.call("status").stdout
 
 
 def test_status_tells_live_servers_from_dead_ones_and_stale_locks(running: Project, running_db: Db) -> None:
@@ -347,7 +423,14 @@ def test_what_gave_up_is_listed_and_gets_one_more_go(running: Project, running_d
     running.call("run", "api:echo", "--data", '{"fail": true, "mark": 7}', "--wait")
     dead = [each for each in running.asked("dead", "api:echo")["dead"] if each["data"].get("mark") == 7]
     assert [each["error"] for each in dead] == ["asked to fail"]
-    assert dead[0]["id"] in running.call("dead").stdout
+    listed, full = running.call("dead").stdout, running.call("dead", "--full").stdout
+    (line,) = (line for line in listed.splitlines() if dead[0]["id"] in line)
+    assert "FatalError: asked to fail" in line
+    assert "Traceback" not in listed
+    assert "--full" in listed
+    assert dead[0]["stack"].rstrip() in full
+    assert 'raise FatalError("asked to fail")' in full
+    assert dead[0]["id"] in full
     running_db.pulseJobs.update_one({"_id": ObjectId(dead[0]["id"])}, {"$set": {"data": {}}})
     assert running.asked("retry", dead[0]["id"])["retried"] == 1
     eventually(lambda: running_db.pulseJobs.find_one({"_id": ObjectId(dead[0]["id"]), "status": "completed"}))

@@ -201,6 +201,19 @@ def test_no_wait_gives_up_at_once_when_mongodb_is_away(project: Project, workers
     (record,) = server.records("server could not start")
     assert "127.0.0.1:1" in record["error"]
     assert "secret" not in record["error"]
+    assert "Topology" not in record["error"]
+    assert server.records()[0] == record
+    assert [each["exit_code"] for each in server.records("server stopped")] == ([1] if workers == "1" else [])
+
+
+def test_no_wait_at_a_terminal_says_why_and_no_more(project: Project) -> None:
+    project.configure({"mongodb": {"uri": "mongodb://127.0.0.1:1/"}})
+    with terminal(project, "start", "--no-wait") as screen:
+        assert screen.ended() == 1
+        *_, why, end = screen.plain.splitlines()
+        assert "✗ could not start: no answer from mongodb://127.0.0.1:1/" in why
+        assert end.endswith("stopped with exit code 1")
+        assert "nothing is left locked" not in screen.plain
 
 
 def test_without_no_wait_it_waits_for_mongodb_and_still_obeys_sigterm(project: Project) -> None:

@@ -77,6 +77,8 @@ def test_questions_about_jobs_and_runs_follow_indexes(db: Db, reader: Reader, as
     reader.servers()
     reader.counts()
     reader.history("a")
+    reader.unknown_names()
+    reader.has_left_traces("a")
     # A page of dead jobs may look at each failed document, and small collections may be read whole.
     small = (NAMES.configs, NAMES.servers)
     questions = [
@@ -90,9 +92,76 @@ def test_questions_about_jobs_and_runs_follow_indexes(db: Db, reader: Reader, as
         bare.pop("readConcern", None)
         found = stages(db.command("explain", bare, verbosity="queryPlanner", codec_options=CODEC))
         assert "COLLSCAN" not in found, bare
-    newest = next(command for command in questions if "$$ROOT" in str(command))
-    plan = db.command("explain", {key: newest[key] for key in ("aggregate", "pipeline", "cursor")}, codec_options=CODEC)
-    assert "DISTINCT_SCAN" in stages(plan)
+    for mark in ("$$ROOT", "$values"):
+        newest = next(command for command in questions if mark in str(command))
+        asked_again = {key: newest[key] for key in ("aggregate", "pipeline", "cursor")}
+        assert "DISTINCT_SCAN" in stages(db.command("explain", asked_again, codec_options=CODEC))
+
+
+def test_what_waits_for_jobs_that_nobody_knows_is_found_without_reading_the_rest(
+    db: Db, reader: Reader, asked: Asked, now: datetime
+) -> None:
+    ensure_indexes(db, NAMES)
+    due, later = now - timedelta(minutes=1), now + timedelta(hours=1)
+    db.jobConfigs.insert_many([{"jobName": "known"}, {"jobName": "gone", "missingSince": due}])
+    waiting = [("known", due)] * 200 + [("gone", later), ("nobody", later), ("nobody", due)]
+    db.pulseJobs.insert_many([{"name": name, "nextRunAt": at, "n": n} for n, (name, at) in enumerate(waiting)])
+    db.pulseJobs.insert_many(
+        [
+            {"name": "gone", "type": "single", "nextRunAt": due},  # the schedule of a job whose file is gone
+            {"name": "nobody", "nextRunAt": due, "lockedAt": due},  # a Pulse worker runs it
+            {"name": "nobody", "status": "completed"},
+            {"name": "foreign", "type": "single", "nextRunAt": later},
+        ]
+    )
+    found = [(each.name, each.waiting, each.due_at) for each in reader.unknown_names()]
+    at = {name: moment.replace(microsecond=moment.microsecond // 1000 * 1000) for name, moment in (("due", due),)}
+    assert [(name, count) for name, count, _ in found] == [("nobody", 2), ("foreign", 1), ("gone", 1)]
+    assert found[0][2] == at["due"]
+    grouped = next(command for command in asked.commands if "$nin" in str(command))
+    explained = db.command(
+        "explain",
+        {key: grouped[key] for key in ("aggregate", "pipeline", "cursor")},
+        verbosity="executionStats",
+        codec_options=CODEC,
+    )
+    assert most("totalKeysExamined", explained) < 20
+
+
+def most(key: str, plan: Any) -> int:
+    """The greatest value of a key, at any depth."""
+    if isinstance(plan, list):
+        return max((most(key, part) for part in plan), default=0)
+    if not isinstance(plan, dict):
+        return 0
+    own = plan[key] if isinstance(plan.get(key), int) else 0
+    return max([own, *(most(key, part) for part in plan.values())])
+
+
+def test_a_name_has_left_traces_where_something_waits_failed_or_ran(db: Db, reader: Reader, now: datetime) -> None:
+    db.pulseJobs.insert_many([{"name": "waits", "nextRunAt": now}, {"name": "failed", "status": "failed"}])
+    db.jobRuns.insert_one({"name": "ran", "startedAt": now})
+    assert [reader.has_left_traces(name) for name in ("waits", "failed", "ran", "none")] == [True, True, True, False]
+
+
+def test_a_job_is_shown_with_what_was_in_force_last(db: Db, reader: Reader) -> None:
+    default = {"schedule": {"type": "manual"}}
+    db.jobConfigs.insert_many(
+        [
+            {"jobName": "bare", "defaultConfig": default},
+            {"jobName": "spoilt", "schedule": 5, "enabled": "perhaps", "defaultConfig": default},
+            {"jobName": "untold", "schedule": 5, "enabled": "perhaps", "defaultConfig": default},
+        ]
+    )
+    for version, schedule in enumerate(("1 * * * *", "2 * * * *")):
+        values = {"schedule": schedule, "enabled": False}
+        db.jobConfigHistory.insert_one({"jobName": "spoilt", "version": version, "values": values})
+    found = {job.name: (job.schedule, job.applied_schedule, job.enabled) for job in reader.jobs()}
+    assert found == {
+        "bare": ({"type": "manual"}, {"type": "manual"}, True),
+        "spoilt": (5, "2 * * * *", False),
+        "untold": (5, {"type": "manual"}, True),
+    }
 
 
 def test_counts_tell_what_waits_runs_gave_up_and_hangs(db: Db, reader: Reader, now: datetime) -> None:
@@ -166,6 +235,7 @@ def test_documents_that_a_hand_has_spoilt_are_read_all_the_same(db: Db, reader: 
     assert len(reader.history("x")) == len(junk)
     assert len(reader.runs(limit=100)) == 2 * len(junk)
     assert reader.counts().stale_locks
+    assert isinstance(reader.unknown_names(), list)
     for found in db.pulseJobs.find({}, {"_id": 1}):
         assert reader.occurrence(found["_id"]) is not None
 

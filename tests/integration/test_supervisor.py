@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ import structlog
 from pymongo.database import Database
 
 from jobserver.errors import DatabaseError
-from jobserver.supervisor import Supervisor
+from jobserver.supervisor import Supervisor, TakenBack
 from tests.integration.conftest import Project, Server, eventually
 from tests.integration.test_cli_start import LONG, locks, terminal
 
@@ -122,7 +123,7 @@ def test_ctrl_c_reaches_the_supervisor_alone(project: Project, project_db: Db) -
         # A second SIGINT, from the terminal to the worker itself, would have cut the run short with 130.
         assert screen.ended() == 0
         assert screen.plain.count("stopping:") == 1
-        assert screen.plain.count("api:long  ") == 1  # one table, whichever worker shows it
+        assert screen.plain.count("api:long  ") == 1  # one table
     assert project_db.jobRuns.count_documents({"status": "completed"}) == 1
 
 
@@ -158,7 +159,7 @@ async def run_supervisor(command: list[str], **options: Any) -> int:
         "workers": 2,
         "environ": os.environ,
         "grace": timedelta(seconds=30),
-        "hand_on": lambda _pid, _reason: 0,
+        "hand_on": lambda _pid, _reason: (),
     }
     return await Supervisor(command=command, **{**defaults, **options}).run()
 
@@ -201,17 +202,96 @@ def two_pauses(records: Sequence[Mapping[str, Any]]) -> list[int]:
 async def test_each_dead_workers_locks_are_taken_back_and_again_until_mongodb_answers() -> None:
     taken: list[tuple[int, str]] = []
 
-    def hand_on(pid: int, reason: str) -> int:
+    def hand_on(pid: int, reason: str) -> Sequence[TakenBack]:
         taken.append((pid, reason))
         if len(taken) == 1:
             raise DatabaseError("away")
         os.kill(os.getpid(), signal.SIGTERM)
-        return 1
+        return [
+            TakenBack(name=name, job_id=name * 2, crashes=crashes, given_up=crashes == 3)
+            for name, crashes in (("y", 1), ("x", 1), ("x", 2), ("bad", 3), ("worse", 3))
+        ]
 
-    await run_supervisor(worker("os.kill(os.getpid(), 9)"), workers=1, hand_on=hand_on)
+    with structlog.testing.capture_logs() as records:
+        await run_supervisor(worker("os.kill(os.getpid(), 9)"), workers=1, hand_on=hand_on)
+    (again,) = (record for record in records if record["event"] == "runs given back")
+    assert (again["runs"], again["jobs"]) == (3, ["x", "y"])
+    given_up = [(each["name"], each["job_id"], each["crashes"]) for each in records if each["event"] == "job given up"]
+    assert given_up == [("bad", "badbad", 3), ("worse", "worseworse", 3)]
     assert len(taken) == 2
     assert taken[0] == taken[1]
     assert taken[0][1].endswith("ended: SIGKILL")
+
+
+def test_the_header_comes_before_what_any_worker_says_and_each_line_names_its_worker(project: Project) -> None:
+    project.job("tick", 'class Tick(Job):\n    schedule = "* * * * * *"\n    def run(self): raise ValueError("no")')
+    with terminal(project, "start", "--workers", "3", environ={"NO_COLOR": "1"}) as screen:
+        screen.shows(r"\d\d:\d\d:\d\d \[[123]\] ✗ api:tick failed")
+        header, _, after = screen.shown.partition("NEXT RUN")
+        assert "workers   3" in header
+        assert "api:tick" not in header
+        assert "NEXT RUN" not in after
+        assert "\x1b" not in screen.shown
+        screen.types("\x03")
+        screen.shows("stopping: what runs may end")
+        assert screen.ended() == 0
+
+
+def test_a_job_that_kills_its_workers_is_named_when_it_is_given_up(project: Project, project_db: Db) -> None:
+    project.job(
+        "kills",
+        """
+        import os
+        class Kills(Job):
+            schedule = "manual"
+            def run(self):
+                os.kill(os.getpid(), 9)
+        """,
+    )
+    server = supervised(project, 2)
+    id_ = project.asked("run", "api:kills")["id"]
+    given_up = server.says("job given up", within=60)
+    assert (given_up["name"], given_up["job_id"], given_up["crashes"]) == ("api:kills", id_, 3)
+    assert [record["jobs"] for record in server.records("runs given back")] == [["api:kills"]] * 2
+    listed = project.call("dead").stdout
+    assert "[3 crashes]" in listed
+
+
+READY = """
+from pathlib import Path
+from threading import Event
+from jobserver.worker import await_header
+here, stands = Path({0!r}), Event()
+(here / f'ready-{{os.getpid()}}').touch()
+await_header(stands.set)
+stands.wait()
+(here / f'spoke-{{(here / "header").exists()}}-{{os.getpid()}}').touch()
+time.sleep(600)
+"""
+
+
+async def test_no_worker_that_is_ready_speaks_before_the_header_stands(tmp_path: Path) -> None:
+    def show_header() -> None:
+        eventually(lambda: len(list(tmp_path.glob("ready-*"))) == 2)
+        (tmp_path / "header").touch()
+
+    running = asyncio.create_task(run_supervisor(worker(READY.format(str(tmp_path))), show_header=show_header))
+    await asyncio.to_thread(eventually, lambda: len(list(tmp_path.glob("spoke-*"))) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0
+    assert len(list(tmp_path.glob("spoke-True-*"))) == 2
+
+
+async def test_a_header_that_fails_silences_nobody(tmp_path: Path) -> None:
+    def show_header() -> None:
+        raise DatabaseError("away")
+
+    with structlog.testing.capture_logs() as records:
+        running = asyncio.create_task(run_supervisor(worker(READY.format(str(tmp_path))), show_header=show_header))
+        await asyncio.to_thread(eventually, lambda: len(list(tmp_path.glob("spoke-False-*"))) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(running, 10) == 0
+    assert [record["error"] for record in records if record["event"] == "header not shown"] == ["away"]
 
 
 IGNORES_SIGTERM = """

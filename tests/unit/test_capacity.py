@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -55,17 +56,25 @@ def test_each_job_has_room_for_its_concurrency() -> None:
 
 def test_room_shrinks_with_every_claim_and_comes_back_with_every_end() -> None:
     room = capacity(known(a=2, b=1))
-    room.claimed("a")
+    room.claimed(Counter(["a"]))
     assert limits(room.lanes(["a", "b"])) == {"a": 1, "b": 1}
-    room.claimed("a")
+    room.claimed(Counter(["a"]))
     assert limits(room.lanes(["a", "b"])) == {"b": 1}
     room.ended("a")
     assert limits(room.lanes(["a", "b"])) == {"a": 1, "b": 1}
 
 
+def test_what_others_were_faster_to_take_gives_its_room_back() -> None:
+    room = capacity(known(a=3, b=1), locks=3)
+    room.claimed(Counter(a=3))
+    room.missed(Counter(a=2))
+    assert limits(room.lanes(["a", "b"])) == {"a": 2, "b": 1}
+    assert room.running == room.held == 1
+
+
 def test_the_next_claim_need_not_wait_until_the_last_end_is_stored() -> None:
     room = capacity(known(a=1))
-    room.claimed("a")
+    room.claimed(Counter(["a"]))
     room.ended("a")
     assert limits(room.lanes(["a"])) == {"a": 1}
     assert (room.running, room.held) == (0, 1)
@@ -75,15 +84,15 @@ def test_the_next_claim_need_not_wait_until_the_last_end_is_stored() -> None:
 
 def test_no_lane_is_wider_than_the_whole_server() -> None:
     room = capacity(known(a=50, b=50), most=4)
-    room.claimed("a")
+    room.claimed(Counter(["a"]))
     assert limits(room.lanes(["a", "b"])) == {"a": 3, "b": 3}
     assert room.free() == 3
 
 
 def test_a_full_server_has_no_lanes_at_all() -> None:
     room = capacity(known(a=5, b=5), most=2)
-    room.claimed("a")
-    room.claimed("b")
+    room.claimed(Counter(["a"]))
+    room.claimed(Counter(["b"]))
     assert room.free() == 0
     assert room.lanes(["a", "b"]) == []
 
@@ -91,7 +100,7 @@ def test_a_full_server_has_no_lanes_at_all() -> None:
 def test_the_lock_limit_counts_what_is_not_stored_yet() -> None:
     room = capacity(known(a=5), locks=2)
     for _ in range(2):
-        room.claimed("a")
+        room.claimed(Counter(["a"]))
         room.ended("a")
     assert room.lanes(["a"]) == []
     room.settled("a")
@@ -101,7 +110,7 @@ def test_the_lock_limit_counts_what_is_not_stored_yet() -> None:
 def test_the_lock_limit_of_one_job_leaves_the_others_alone() -> None:
     room = capacity(known(a=5, b=5), locks_each=2)
     for _ in range(2):
-        room.claimed("a")
+        room.claimed(Counter(["a"]))
         room.ended("a")
     assert limits(room.lanes(["a", "b"])) == {"b": 2}
 
@@ -109,7 +118,7 @@ def test_the_lock_limit_of_one_job_leaves_the_others_alone() -> None:
 def test_a_limit_of_0_on_locks_is_none() -> None:
     room = capacity(known(a=1000), most=1000)
     for _ in range(500):
-        room.claimed("a")
+        room.claimed(Counter(["a"]))
         room.ended("a")
     assert limits(room.lanes(["a"])) == {"a": 1000}
 
@@ -122,7 +131,7 @@ def test_a_concurrency_that_was_lowered_leaves_no_room_until_enough_have_ended()
     jobs = known(a=5)
     room = capacity(jobs)
     for _ in range(4):
-        room.claimed("a")
+        room.claimed(Counter(["a"]))
     jobs.configure("a", settings(2))
     assert room.lanes(["a"]) == []
     for _ in range(3):
@@ -162,6 +171,6 @@ def test_never_is_more_claimed_than_there_was_room_for(most: int) -> None:
     room = capacity(known(a=3, b=5, c=2), most=most, locks=8, locks_each=4)
     claimed = 0
     while lanes := room.lanes(["a", "b", "c"]):
-        room.claimed(lanes[0].name)
+        room.claimed(Counter([lanes[0].name]))
         claimed += 1
     assert claimed == min(most, 8, 3 + 4 + 2)

@@ -228,7 +228,35 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
             {"name": "api:x", "field": "retry.delay", "message": "'soon' is not a length"},
             "! api:x keeps its configuration; the edit cannot be used: retry.delay: 'soon' is not a length",
         ),
+        (
+            "job file broken",
+            {"error": "x.py: no", "in_force": ["api:x", "api:y"]},
+            "✗ x.py: no; the last good version of api:x, api:y stays in force",
+        ),
+        ("job file broken", {"error": "x.py: no", "not_run": "api:x"}, "✗ x.py: no; this server does not run api:x"),
+        ("job file sound", {"path": "/p/x.py", "in_force": ["api:x"]}, "✓ /p/x.py is sound again: api:x"),
         ("worker ended", {"worker": 2, "how": "SIGKILL"}, "! worker 2 ended: SIGKILL"),
+        (
+            "runs given back",
+            {"worker": 2, "runs": 3, "jobs": ["api:x", "api:y"]},
+            "↻ 3 runs of worker 2 may start again elsewhere (api:x, api:y)",
+        ),
+        (
+            "job given up",
+            {"worker": 2, "name": "api:x", "job_id": "12", "crashes": 3},
+            "✗ api:x is given up after 3 crashes; `jobserver retry 12` gives it one more go",
+        ),
+        (
+            "lock taken back",
+            {"name": "api:x", "job_id": "12", "server": "a:1", "crashes": 1, "given_up": False},
+            "↻ api:x may start again: its lock was taken back from a:1",
+        ),
+        (
+            "lock taken back",
+            {"name": "api:x", "job_id": "12", "server": "a:1", "crashes": 3, "given_up": True},
+            "✗ api:x is given up after 3 crashes; `jobserver retry 12` gives it one more go",
+        ),
+        ("server could not start", {"error": "no answer"}, "✗ could not start: no answer"),
         (
             "worker ended",
             {"worker": 2, "how": "exit code 3", "restart_in_ms": 2000},
@@ -254,6 +282,17 @@ def test_a_broken_file_is_shown_with_its_traceback(terminal: Terminal) -> None:
     assert lines.splitlines() == ["✗ x.py: no", "  Traceback:", "    line 1"]
 
 
+def test_only_a_job_that_runs_is_blamed_for_a_loop_that_stands_still(terminal: Terminal) -> None:
+    facts = {"seconds": 1.25, "where": "x.py:3 in run", "advice": "use `def run`", "stack": "deep", "level": "warning"}
+    blamed = shown(terminal, "event loop blocked", job="api:x 6740:1", **facts)
+    assert blamed.startswith("! api:x has blocked the event loop for 1.2 s at x.py:3 in run; use `def run`")
+    assert "Task-7 of some job has blocked" in shown(terminal, "event loop blocked", job="Task-7", **facts)
+    said = shown(terminal, "event loop blocked", job="", **{**facts, "advice": "a thread holds the interpreter"})
+    assert said.startswith(
+        "! the event loop has stood still for 1.2 s at x.py:3 in run: a thread holds the interpreter"
+    )
+
+
 def test_the_traceback_of_a_failed_run_is_shown_only_when_asked_for() -> None:
     for verbose in (False, True):
         terminal = Terminal(palette=Palette(), verbose=verbose)
@@ -265,11 +304,14 @@ def test_before_the_header_stands_only_what_is_urgent_is_shown() -> None:
     terminal = Terminal(palette=Palette())
     assert shown(terminal, "job found", name="api:x") == ""
     assert shown(terminal, "run ended", name="api:x", status="completed", duration_ms=1) == ""
+    assert shown(terminal, "run ended", level="error", name="api:x", status="failed", duration_ms=1, error="no") == ""
+    assert shown(terminal, "server stopping") == ""  # nothing runs that could be let end
     assert "broken.py" in shown(terminal, "job file broken", level="error", error="broken.py")
     opened = terminal.opened(["header"]).splitlines()
     assert opened[0] == "header"
     assert opened[1].endswith("✓ api:x completed in 1 ms")
-    assert len(opened) == 2  # the header has listed the job
+    assert opened[2].endswith("✗ api:x failed after 1 ms: no")
+    assert len(opened) == 3  # the header has listed the job
     assert "api:y" in shown(terminal, "job found", name="api:y")
 
 
@@ -277,9 +319,11 @@ def test_what_all_workers_know_only_the_first_says() -> None:
     first, second = (Terminal(palette=Palette(), worker=number) for number in (1, 2))
     for terminal in (first, second):
         terminal.opened(())
-    assert shown(first, "job removed", name="api:x", level="warning").startswith("1 - api:x removed")
+    assert shown(first, "job removed", name="api:x", level="warning").startswith("[1] - api:x removed")
     assert shown(second, "job removed", name="api:x", level="warning") == ""
-    assert shown(second, "run ended", name="api:x", status="completed", duration_ms=1).startswith("2 ✓ api:x")
+    assert shown(second, "run ended", name="api:x", status="completed", duration_ms=1).startswith("[2] ✓ api:x")
+    trace = shown(first, "job file broken", level="error", error="x.py: no", traceback="Traceback:\n  line 1\n")
+    assert trace.splitlines() == ["[1] ✗ x.py: no", "  [1] Traceback:", "  [1]   line 1"]
     assert shown(first, "server stopping") == shown(second, "server stopping") == ""
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
+import structlog
 
 from jobserver import Job, Schedule
 from jobserver.definition import JobDefaults, JobDefinition, JobSettings
 from jobserver.execution import Outcome, OutcomeKind
+from jobserver.execution.blocking import Blockage
 from jobserver.retry import Retry
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
+from jobserver.runner.pulse.lifecycle import report_blockage
 from jobserver.runner.pulse.running import Run, Runs, Stop
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.documents import ClaimedJob
@@ -79,6 +86,7 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
         settle=lambda run, outcome: ends.append((run, outcome)),
         monotonic=time.monotonic,
     )
+    capacity.claimed(Counter([DEFINITION.name]))
     runs.begin(claimed_by("this server"))
     (run,) = runs
     run.interrupt(Stop.SHUTDOWN, "the server shuts down")
@@ -89,3 +97,27 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
     ((ended, outcome),) = ends
     assert ended is run
     assert outcome.kind is OutcomeKind.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("task", "blamed", "advice"),
+    [
+        ("api:job 1:1", "api:job 1:1", "use `def run`"),
+        ("Task-7", "Task-7", "use `def run`"),
+        ("claiming", "", "no job was"),
+    ],
+)
+async def test_a_job_is_blamed_for_a_loop_that_stands_still_only_where_it_ran(
+    task: str, blamed: str, advice: str
+) -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    running: Any = SimpleNamespace(task=asyncio.create_task(forever(), name="api:job 1:1"))
+    runs: Any = [running]
+    with structlog.testing.capture_logs() as records:
+        report_blockage(runs, Blockage(seconds=2.0, task=task, where="x.py:3 in run", stack="deep"))
+    running.task.cancel()
+    (record,) = records
+    assert record["job"] == blamed
+    assert record["advice"].startswith(advice)

@@ -21,8 +21,8 @@ from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.runner.pulse.running import Run, Stop, idempotency_key
 from jobserver.runner.pulse.verdict import MAX_RESULT_BYTES, judge, missed_occurrence
 from jobserver.schedule import Schedule
+from jobserver.store.claims import as_claimed
 from jobserver.store.documents import ABSENT, Settlement
-from jobserver.store.jobs import as_claimed
 from jobserver.store.states import Transition
 
 NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)

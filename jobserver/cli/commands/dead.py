@@ -8,6 +8,7 @@ from datetime import datetime
 
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.commands.edit import editor
+from jobserver.cli.commands.run import require_heard_of
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
 from jobserver.errors import ConfigError
@@ -15,21 +16,31 @@ from jobserver.store.reader import id_of
 from jobserver.store.views import OccurrenceView
 from jobserver.words import one_line, value, when
 
+WHOLE = 100_000
 
-def dead(where: Where, name: str | None, *, limit: int) -> Answer:
-    """Job documents that failed and are not tried again by themselves, newest first."""
+
+def dead(where: Where, name: str | None, *, full: bool, limit: int) -> Answer:
+    """Job documents that failed and are not tried again by themselves, newest first. Raises UnknownJob."""
     with session(where) as opened:
         found, now = opened.reader.dead(name, limit=limit), opened.reader.now()
-    return Answer(document={"dead": [asdict(each) for each in found]}, show=lambda screen: _show(screen, found, now))
+        if not found and name is not None:
+            require_heard_of(opened, name)
+    show = _show_in_full if full else _show
+    return Answer(document={"dead": [asdict(each) for each in found]}, show=lambda screen: show(screen, found, now))
 
 
 def retry(where: Where, ids: Sequence[str], *, all_of: str | None) -> Answer:
-    """One more go from now, with all attempts; exit code 1 where nothing had given up. Raises ConfigError."""
+    """One more go from now, with all attempts; exit code 1 where nothing had given up.
+
+    Raises ConfigError and UnknownJob.
+    """
     if bool(ids) == (all_of is not None):
         raise ConfigError("", "name the ids that `jobserver dead` lists, or --all NAME, not both")
     with session(where) as opened:
         if all_of is not None:
             count = editor(opened).revive_all(all_of)
+            if not count:
+                require_heard_of(opened, all_of)
         else:
             count = editor(opened).revive([id_of(each) for each in ids])
     text = f"{count} queued again" if count else "none of these had given up"
@@ -42,8 +53,24 @@ def _show(screen: Screen, found: Sequence[OccurrenceView], now: datetime) -> Non
         return
     rows = [(each.id, each.name, when(each.failed_at, now), _why(each), value(each.data, 40)) for each in found]
     screen.table(("ID", "JOB", "FAILED", "WHY", "DATA"), rows)
-    screen.line("\njobserver retry ID … gives one more go, retry --all NAME all of a job")
+    screen.line(
+        "\njobserver dead --full shows tracebacks; retry ID... gives one more go, retry --all NAME all of a job"
+    )
+
+
+def _show_in_full(screen: Screen, found: Sequence[OccurrenceView], now: datetime) -> None:
+    if not found:
+        screen.line("nothing gave up")
+    for each in found:
+        screen.line(f"{each.id}  {each.name}  failed {when(each.failed_at, now)}", style="bold")
+        if each.data is not None:
+            screen.line(f"data: {value(each.data, WHOLE)}")
+        screen.line(f"{(each.stack or each.error or 'no error is known').rstrip()}\n")
 
 
 def _why(each: OccurrenceView) -> str:
-    return f"{one_line(each.error)} [{each.crashes} crashes]" if each.poison else one_line(each.error)
+    """The last line of the traceback, which names the error's class; one that a crash has ended has no traceback."""
+    if each.poison:
+        return f"{one_line(each.error)} [{each.crashes} crashes]"
+    lines = [line for line in (each.stack or "").splitlines() if line and not line[0].isspace()]
+    return one_line(lines[-1] if lines else each.error)

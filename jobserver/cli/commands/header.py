@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from io import StringIO
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 import jobserver
 from jobserver.cli.answer import Screen
-from jobserver.cli.commands.jobs import schedule_text
+from jobserver.cli.commands.jobs import shown_schedule
 from jobserver.errors import DatabaseError
 from jobserver.settings import Settings, without_credentials
 from jobserver.store.collections import CollectionNames
@@ -43,7 +44,8 @@ def overview(settings: Settings, uri: str) -> list[str]:
 
 def _lines(show: Callable[[Console], None]) -> list[str]:
     text = StringIO()
-    show(Console(file=text, force_terminal=True))
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    show(Console(file=text, force_terminal=True, color_system=None if plain else "auto"))
     return text.getvalue().splitlines()
 
 
@@ -63,8 +65,7 @@ def _list_jobs(screen: Screen, settings: Settings, uri: str) -> None:
         return
     if jobs:
         rows = [
-            (job.name, schedule_text(job.schedule), due(job.next_run_at, now) if job.enabled else "disabled")
-            for job in jobs
+            (job.name, shown_schedule(job), due(job.next_run_at, now) if job.enabled else "disabled") for job in jobs
         ]
         screen.table(("JOB", "SCHEDULE", "NEXT RUN"), rows)
     else:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.commands.jobs import schedule_text
 from jobserver.cli.commands.run import require_known
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
 from jobserver.store.views import Change, VersionView
 from jobserver.words import NOTHING, value, when
+
+LONGEST = 10_000
 
 
 def history(where: Where, name: str, *, limit: int) -> Answer:
@@ -41,4 +45,16 @@ def _show(screen: Screen, name: str, found: Sequence[VersionView], now: datetime
 
 
 def _changes(changes: Sequence[Change]) -> str:
-    return "\n".join(f"{each.field}: {value(each.before)} → {value(each.after)}" for each in changes)
+    return "\n".join(f"{each.field}: {_change(each)}" for each in changes)
+
+
+def _change(change: Change) -> str:
+    """Both sides whole: what a change was about may stand at their very end."""
+    before, after = (_said(change.field, side) for side in (change.before, change.after))
+    return f"{before} → {after}" if change.before is not None else after
+
+
+def _said(field: str, side: Any) -> str:
+    if side is None:
+        return "its default"
+    return schedule_text(side) if field == "schedule" else value(side, LONGEST)

@@ -56,6 +56,12 @@ def require_known(opened: Session, name: str) -> None:
         raise UnknownJob(name, known)
 
 
+def require_heard_of(opened: Session, name: str) -> None:
+    """Raise UnknownJob for a name that means nothing here; one without a job may still have left runs, or wait."""
+    if not opened.reader.has_left_traces(name):
+        require_known(opened, name)
+
+
 def _followed(opened: Session, name: str, id_: Any, out: Screen | None) -> Answer:
     try:
         ended = _await_end(opened, id_, out)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.commands.run import require_heard_of
 from jobserver.cli.options import Where
 from jobserver.cli.session import session
 from jobserver.errors import ConfigError, did_you_mean
@@ -18,12 +19,14 @@ STATUSES = tuple(status.value for status in (Status.RUNNING, *ENDED, Status.SKIP
 
 
 def runs(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:
-    """The newest runs, of one job or of all. Raises ConfigError for a status that no run has."""
+    """The newest runs, of one job or of all. Raises UnknownJob, and ConfigError for a status that no run has."""
     if status is not None and status not in STATUSES:
         known = ", ".join(STATUSES)
         raise ConfigError("status", f"no run is {status!r}{did_you_mean(status, STATUSES)}; known: {known}")
     with session(where) as opened:
         found, now = opened.reader.runs(name, status=status, limit=limit), opened.reader.now()
+        if not found and name is not None:
+            require_heard_of(opened, name)
     return Answer(document={"runs": [asdict(run) for run in found]}, show=lambda screen: _show(screen, found, now))
 
 

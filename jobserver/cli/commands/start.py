@@ -22,9 +22,12 @@ from jobserver.errors import JobServerError
 from jobserver.server import JobServer
 from jobserver.settings import Settings, load_settings
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import deciding_sync, sync_client
+from jobserver.store.connection import deciding_sync, sync_client, what_mongodb_said
+from jobserver.store.documents import ClaimedJob
 from jobserver.store.locks import LockStore
-from jobserver.supervisor import Supervisor, follow_supervisor, worker_command, worker_number
+from jobserver.store.transitions import MAX_CRASHES
+from jobserver.supervisor import Supervisor, TakenBack
+from jobserver.worker import await_header, follow_supervisor, worker_command, worker_number
 
 REFUSED, INTERNAL_FAULT = 1, 70
 
@@ -43,7 +46,7 @@ class StartOptions:
 
 
 def start(where: Where, options: StartOptions) -> int:
-    """Run until told to stop; the exit code. On a terminal JobServerError leaves it to the caller to say why."""
+    """Run until told to stop; the exit code. On a terminal JobServerError tells the caller what kept it from trying."""
     worker = worker_number() if options.as_worker else None
     if options.as_worker:
         follow_supervisor()
@@ -53,14 +56,14 @@ def start(where: Where, options: StartOptions) -> int:
             if worker is None and out.terminal is not None:
                 out.say(*title(settings, workers=options.workers))
             if options.workers > 1:
-                return _supervise(where, options, settings)
+                return _supervise(where, options, settings, out)
             _spare_the_collector()
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(settings, options, out, worker))
         except JobServerError as error:
             if out.terminal is not None:
                 raise
-            _log.error("server could not start", error=str(error))
+            _log.error("server could not start", error=what_mongodb_said(error))
             return REFUSED
         except Exception:
             if out.terminal is not None:
@@ -73,18 +76,28 @@ async def _serve(settings: Settings, options: StartOptions, out: Console, worker
     server = await JobServer.create(None, None, None, settings)
     try:
         await server.start(wait=not options.no_wait, handle_signals=True)
-        if server.mongodb_uri is not None:
-            lines: list[str] = []
-            if out.terminal is not None and worker in (None, 1):
-                lines = await asyncio.to_thread(overview, settings, server.mongodb_uri)
-            out.ready(*lines)
+        await _show_header(server, out, worker)
         await server.wait()
+    except JobServerError as error:  # said before the shutdown, whose records then tell the exit code that it has
+        server.exit_code = REFUSED
+        _log.error("server could not start", error=what_mongodb_said(error))
+    except Exception:
+        server.exit_code = INTERNAL_FAULT
+        raise
     finally:
         await server.shutdown()
     return server.exit_code
 
 
-def _supervise(where: Where, options: StartOptions, settings: Settings) -> int:
+async def _show_header(server: JobServer, out: Console, worker: int | None) -> None:
+    """Under a supervisor the header is not this process's; what happened meanwhile is said after it."""
+    if worker is not None:
+        await_header(out.ready)
+    elif server.mongodb_uri is not None and out.terminal is not None:
+        out.ready(*await asyncio.to_thread(overview, server.settings, server.mongodb_uri))
+
+
+def _supervise(where: Where, options: StartOptions, settings: Settings, out: Console) -> int:
     """The embedded MongoDB outlives every worker: this process has a share in it, and so has each of them."""
     embedded = None if settings.mongodb.uri else EmbeddedMongo.start(settings.project.data_dir)
     uri = embedded.uri if embedded else str(settings.mongodb.uri)
@@ -105,13 +118,22 @@ def _supervise(where: Where, options: StartOptions, settings: Settings) -> int:
                     command=worker_command(*_passed_on(where, options)),
                     environ=os.environ | _environment(where),
                     grace=settings.runner.config.shutdown_grace,
-                    hand_on=lambda pid, reason: len(locks.reap_process(supervisor=id_, pid=pid, reason=reason)),
+                    hand_on=lambda pid, reason: [
+                        _taken_back(job) for job in locks.reap_process(supervisor=id_, pid=pid, reason=reason)
+                    ],
+                    show_header=lambda: out.ready(*overview(settings, uri)) if out.terminal else None,
                 ).run()
 
             return asyncio.run(supervise())
     finally:
         if embedded is not None:
             embedded.close()
+
+
+def _taken_back(job: ClaimedJob) -> TakenBack:
+    before = job.document.get("crashes")
+    crashes = before + 1 if isinstance(before, int) else 1
+    return TakenBack(name=job.name, job_id=str(job.id), crashes=crashes, given_up=crashes >= MAX_CRASHES)
 
 
 def _passed_on(where: Where, options: StartOptions) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jobserver
 from jobserver.cli.answer import Answer, Screen
+from jobserver.cli.commands.jobs import show_unknown_names
 from jobserver.cli.options import Where
 from jobserver.cli.session import known_uri, session
 from jobserver.settings import load_settings, without_credentials
@@ -18,11 +19,21 @@ from jobserver.words import NOTHING, relative
 
 
 def status(where: Where) -> Answer:
-    """Which servers live, what waits, runs, gave up or hangs."""
+    """Which servers live, what waits, runs, gave up, hangs or waits for nobody."""
     with session(where) as opened:
         servers, counts, now = opened.reader.servers(), opened.reader.counts(), opened.reader.now()
-    document = {**asdict(counts), "servers": [asdict(server) for server in servers]}
-    return Answer(document=document, show=lambda screen: _show_status(screen, servers, counts, now))
+        unknown = opened.reader.unknown_names()
+    document = {
+        **asdict(counts),
+        "servers": [asdict(server) for server in servers],
+        "unknown_names": [asdict(each) for each in unknown],
+    }
+
+    def show(screen: Screen) -> None:
+        _show_status(screen, servers, counts, now)
+        show_unknown_names(screen, unknown, now)
+
+    return Answer(document=document, show=show)
 
 
 def info(where: Where) -> Answer:

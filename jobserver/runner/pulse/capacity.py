@@ -25,12 +25,19 @@ class Capacity:
         self.running = 0
         self.held = 0
 
-    def claimed(self, name: str) -> None:
-        """A document of this job was claimed and its run begins."""
-        self._running[name] += 1
-        self._held[name] += 1
-        self.running += 1
-        self.held += 1
+    def claimed(self, names: Counter[str]) -> None:
+        """So many documents of these jobs were claimed, as far as is known; they count from now on."""
+        self._running += names
+        self._held += names
+        self.running += names.total()
+        self.held += names.total()
+
+    def missed(self, names: Counter[str]) -> None:
+        """So many of them turned out to be others'."""
+        self._running -= names
+        self._held -= names
+        self.running -= names.total()
+        self.held -= names.total()
 
     def ended(self, name: str) -> None:
         """The run's code has ended."""

@@ -1,14 +1,17 @@
 """due → claimed: in batches, across all jobs in one query, only for free slots.
 
 Polling is the truth: all jobs every `process_every`, in one command. Between polls only those are looked at that were
-hinted at, or whose last claim came back full. A claim with a lost answer is looked up before anything else is claimed.
+hinted at, or whose last claim came back full. What one step has locked, the next reads back and begins, while it locks
+more if there is more. A claim with a lost answer is looked up before anything else is claimed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -19,8 +22,8 @@ from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.rush import POLL_IN_RUSH, Rush
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.claims import Claim, ClaimInDoubt, ClaimStore
 from jobserver.store.documents import ClaimedJob, Lane
-from jobserver.store.jobs import ClaimInDoubt, JobStore
 
 LARGEST_BATCH = 500
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -35,7 +38,7 @@ class ClaimLoop:
     def __init__(
         self,
         *,
-        store: JobStore,
+        store: ClaimStore,
         jobs: KnownJobs,
         capacity: Capacity,
         wakeups: Wakeups,
@@ -51,20 +54,20 @@ class ClaimLoop:
         self._process_every = process_every.total_seconds()
         self._monotonic = monotonic
         self._backlog: set[str] = set()
-        self._doubt: ClaimInDoubt | None = None
+        self._locked: Claim | None = None
+        self._in_doubt: list[Claim] = []
         self._next_poll = 0.0
         self._stopping = False
         self._pause = FIRST_PAUSE
 
     async def run(self) -> None:
-        """Work, then wait for stop or wake-up with the delay that the work returned.
-
-        Without a delay the next claim is sent before the runs of the last one begin: MongoDB works while they do.
-        """
+        """Work, then wait for stop or wake-up with the delay that the work returned."""
         while not self._stopping:
             delay = await self._guarded_step()
             if delay:
                 await self._wakeups.wait(delay)
+        with suppress(DatabaseError):  # what is not begun now, the shutdown gives back
+            await self._begin_locked()
 
     def stop(self) -> None:
         """Claim nothing more; the claim under way is still begun or given back."""
@@ -76,7 +79,6 @@ class ClaimLoop:
         try:
             delay = await self._step()
         except DatabaseError as error:
-            self._doubt = error if isinstance(error, ClaimInDoubt) else self._doubt
             _log.warning("mongodb away", chore="claiming", error=str(error), next_try_in=self._pause)
             self._wakeups.hint_everything()
             await asyncio.sleep(self._pause)
@@ -89,34 +91,74 @@ class ClaimLoop:
         hinted = self._wakeups.take(self._jobs)
         self._backlog |= hinted
         if not self._lease.holds():
+            await self._begin_locked()  # which gives them back
             return WITHOUT_LEASE
-        if self._doubt is not None:
-            self._start(await self._store.claimed_in_doubt(self._doubt))
-            self._doubt = None
+        await self._clear_up()
         if self._monotonic() >= self._next_poll:
             self._next_poll = self._monotonic() + self._poll_every()
             self._backlog.update(self._jobs)
             if not self._rush.is_on:  # in a rush, jobs without a backlog are read beside those that have one
                 hinted.update(self._jobs)
-        lanes = self._capacity.lanes(self._backlog)
-        self._rush.claimed(await self._claim(lanes, ahead=not hinted) if lanes else 0)
-        if self._capacity.lanes(self._backlog):
+        await self._lock_and_begin(self._capacity.lanes(self._backlog), ahead=not hinted)
+        if self._locked or self._capacity.lanes(self._backlog):
             return 0.0
         return max(0.0, self._next_poll - self._monotonic())
 
-    async def _claim(self, lanes: list[Lane], *, ahead: bool) -> int:
+    async def _clear_up(self) -> None:
+        """Look up the claims whose answers were lost, before anything else is claimed."""
+        while self._in_doubt:
+            jobs = await self._store.verify(self._in_doubt[-1])
+            self._start(self._in_doubt.pop(), jobs)
+
+    async def _lock_and_begin(self, lanes: list[Lane], *, ahead: bool) -> None:
+        """Lock the next documents while those of the last step are read back and their runs begin."""
+        if not lanes:
+            self._rush.claimed(0)
+            await self._begin_locked()
+        elif self._locked is None:
+            await self._lock(lanes, ahead=ahead)
+        else:
+            both = await asyncio.gather(self._begin_locked(), self._lock(lanes, ahead=ahead), return_exceptions=True)
+            for error in filter(None, both):
+                raise error
+
+    async def _lock(self, lanes: list[Lane], *, ahead: bool) -> None:
         limit = min(self._capacity.free(), LARGEST_BATCH)
         # Taken off before the answer: a hint that comes while we ask must not be lost.
         self._backlog.difference_update(lane.name for lane in lanes)
         token, owner = uuid.uuid4().hex, self._lease.owner
-        claimed = await self._store.claim(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
+        try:
+            claim = await self._store.lock(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
+        except ClaimInDoubt as doubt:
+            self._doubt(doubt.claim)
+            raise
         self._backlog |= self._store.unfinished()
-        self._start(claimed)
-        return len(claimed)
+        self._rush.claimed(claim.locked)
+        if claim.locked:
+            self._capacity.claimed(claim.names)
+            self._locked = claim
+
+    async def _begin_locked(self) -> None:
+        claim, self._locked = self._locked, None
+        if claim is None:
+            return
+        try:
+            self._start(claim, await self._store.read(claim))
+        except ClaimInDoubt:
+            self._in_doubt.append(claim)
+            raise
+
+    def _doubt(self, claim: Claim) -> None:
+        self._capacity.claimed(claim.names)
+        self._in_doubt.append(claim)
+
+    def _start(self, claim: Claim, jobs: list[ClaimedJob]) -> None:
+        """Begin what was locked, and free the room of what others had taken in the meantime."""
+        locked = Counter(job.name for job in jobs)
+        self._capacity.missed(claim.names - locked)
+        self._capacity.claimed(locked - claim.names)  # a hand may have renamed one in between
+        for job in jobs:
+            self._begin(job)
 
     def _poll_every(self) -> float:
         return min(POLL_IN_RUSH, self._process_every) if self._rush.is_on else self._process_every
-
-    def _start(self, claimed: list[ClaimedJob]) -> None:
-        for job in claimed:
-            self._begin(job)

@@ -25,6 +25,8 @@ TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
 LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
 LOOK_FOR_STUCK = 1.0
 AFTER_FAULT = 1.0
+BLOCKED_BY_JOB = "use `def run` for blocking code: it gets a thread of its own"
+BLOCKED_BY_OTHERS = "no job was running: the machine is overloaded or was paused, or a thread holds the interpreter"
 
 _log = structlog.get_logger("jobserver")
 
@@ -177,15 +179,17 @@ class LostLocks:
                 run.interrupt(Stop.LOCK_LOST, reason)
 
 
-def report_blockage(blockage: Blockage) -> None:
-    """Say which job blocks the event loop, and where."""
+def report_blockage(runs: Runs, blockage: Blockage) -> None:
+    """Say which job blocks the event loop, and where; without a job it is the machine, or a thread."""
+    names = {run.task.get_name() for run in runs if run.task is not None}
+    by_job = blockage.task in names or blockage.task.startswith("Task-")  # asyncio's own name, for what a job has made
     _log.warning(
         "event loop blocked",
-        job=blockage.task,
+        job=blockage.task if by_job else "",
         where=blockage.where,
         seconds=blockage.seconds,
         stack=blockage.stack,
-        advice="use `def run` for blocking code: it gets a thread of its own",
+        advice=BLOCKED_BY_JOB if by_job else BLOCKED_BY_OTHERS,
     )
 
 

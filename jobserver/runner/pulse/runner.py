@@ -32,6 +32,7 @@ from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.settings import PulseSettings
 from jobserver.store.changes import JOB_HINTS, Changes
+from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
@@ -74,7 +75,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
 
     store = JobStore(
         database[names.jobs],
-        sort=settings.sort,
         retention=settings.retention,
         failed_retention=settings.failed_retention,
     )
@@ -127,7 +127,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         around.rush_began() if on else around.rush_ended()
 
     claims = ClaimLoop(
-        store=store,
+        store=ClaimStore(database[names.jobs], sort=settings.sort),
         jobs=jobs,
         capacity=capacity,
         wakeups=wakeups,
@@ -177,7 +177,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             runs=runs,
             settling=settling,
             listener=listener,
-            loop_watch=LoopWatch(report_blockage, monotonic=monotonic),
+            loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
             owner=lambda: lease.owner,
             dispose=dispose,

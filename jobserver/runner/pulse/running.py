@@ -175,7 +175,6 @@ class Runs:
         """Start the run of a document that was just claimed, or give the document back."""
         known = self._jobs.get(job.name)
         owner = job.document.get("lockedBy")
-        self._capacity.claimed(job.name)
         if known is None or owner != self._lease.owner or not self._lease.holds():
             self._give_back(job, known)
             return

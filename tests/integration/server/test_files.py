@@ -83,10 +83,12 @@ async def test_a_broken_file_is_reported_once_with_its_traceback_and_the_last_go
         (report,) = await until(partial(logged, log, "job file broken", path=str(project.root / "jobs" / "noted.py")))
         assert "half an idea" in report["error"]
         assert "raise RuntimeError('half an idea')" in report["traceback"]
+        assert report["in_force"] == [name]
         (unheard,) = await until(
             partial(logged, log, "job file broken", path=str(project.root / "jobs" / "unheard.py"))
         )
         assert "run" in unheard["error"]
+        assert unheard["not_run"] == "api:unheard"
         await project.ran(name)
         await project.ran(other)
         assert project.config(name) == good
@@ -96,6 +98,37 @@ async def test_a_broken_file_is_reported_once_with_its_traceback_and_the_last_go
         assert len(logged(log, "job file broken")) == 2
         project.job("noted", schedule="30 4 * * *")
         await known(server, name, checksum_other_than=good["checksum"])
+
+
+async def test_a_broken_file_that_is_mended_is_said_to_be_sound_even_with_its_old_text(
+    project: Project, log: Records
+) -> None:
+    name = project.job("noted", schedule=YEARLY)
+    path = project.root / "jobs" / "noted.py"
+    good = path.read_text()
+    async with project.server():
+        path.write_text("raise RuntimeError('half an idea')")
+        await until(partial(logged, log, "job file broken", path=str(path)))
+        gone = project.root / "jobs" / "gone.py"
+        gone.write_text("nonsense!")
+        await until(partial(logged, log, "job file broken", path=str(gone)))
+        gone.unlink()
+        path.write_text(good)
+        (report,) = await until(partial(logged, log, "job file sound"))
+        assert (report["path"], report["in_force"]) == (str(path), [name])
+        await project.ran(name)
+        assert len(logged(log, "job file sound")) == 1  # a file that is gone is not sound
+        assert logged(log, "job changed") == []
+
+
+async def test_a_name_that_another_file_holds_is_not_called_idle(project: Project, log: Records) -> None:
+    project.job("first", 'class First(Job):\n    name = "api:x"\n    schedule = "manual"\n    def run(self): pass')
+    project.job("second", 'class Second(Job):\n    name = "api:x"\n    schedule = "manual"\n    def run(self): pass')
+    async with project.server():
+        (report,) = await until(partial(logged, log, "job file broken"))
+        assert "already taken" in report["error"]
+        assert "not_run" not in report
+        assert "in_force" not in report
 
 
 async def test_a_changed_file_runs_on_its_new_code_while_a_run_in_progress_ends_on_the_old(project: Project) -> None:

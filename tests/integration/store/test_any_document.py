@@ -26,9 +26,8 @@ from jobserver.runner.pulse.running import Run
 from jobserver.runner.pulse.verdict import judge
 from jobserver.schedule import Schedule
 from jobserver.store.documents import ClaimedJob, Settlement
-from jobserver.store.jobs import JobStore
 from jobserver.store.views import OccurrenceView, RunView
-from tests.stores import FAR_AHEAD, LONG_AGO, Workplace, claim, ids, lane
+from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim, ids, lane
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -78,7 +77,7 @@ DOCUMENTS = st.builds(
 class Server:
     """What a server does with the collection, step by step."""
 
-    def __init__(self, place: Workplace, store: JobStore) -> None:
+    def __init__(self, place: Workplace, store: Store) -> None:
         self.place, self.store = place, store
 
     async def look_after_everything(self) -> None:

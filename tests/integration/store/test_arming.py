@@ -10,9 +10,8 @@ import pytest
 
 from jobserver.schedule import Schedule
 from jobserver.store.expressions import NOW, from_now
-from jobserver.store.jobs import JobStore
 from jobserver.store.recurrence import first_moment, pulse_fields
-from tests.stores import FAR_AHEAD, LONG_AGO, Workplace, claim_one, completed, lane, to_retry
+from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, lane, to_retry
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -20,7 +19,7 @@ HOUR = timedelta(hours=1)
 ANOTHER = FAR_AHEAD + HOUR
 
 
-async def arm(store: JobStore, **how: Any) -> datetime | None:
+async def arm(store: Store, **how: Any) -> datetime | None:
     """Bring a cron-like schedule into force, unless `how` says otherwise; when it fires next."""
     usual: dict[str, Any] = {"key": "one", "first": FAR_AHEAD, "recurs": True, "enabled": True, "priority": 0}
     return await store.arm("job", **{**usual, "fields": {}, "create": True, "afresh": False, **how})

@@ -13,8 +13,9 @@ import pytest
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from jobserver.store.jobs import MAX_LANES, JobStore
-from tests.stores import LONG_AGO, Workplace, claim, claim_one, completed, ids, lane, to_retry
+from jobserver.store.claims import Claim
+from jobserver.store.due import MAX_LANES
+from tests.stores import LONG_AGO, Store, Workplace, claim, claim_one, completed, ids, lane, to_retry
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -248,12 +249,12 @@ async def test_eight_claimers_at_once_get_disjoint_shares_of_everything(place: W
     assert place.jobs.count_documents({"fence": 1, "attempt": 1}) == 2000
 
 
-async def _claim_all(store: JobStore, owner: str) -> list[Any]:
+async def _claim_all(store: Store, owner: str) -> list[Any]:
     """Work through the backlog as a server does: look once, then read ahead."""
     found = ids(await claim(store, limit=500, owner=owner))
     misses = 0
     while misses < 2:  # a batch that others were faster to lock is no end yet
-        batch = await store.claim([lane()], limit=500, token=uuid4().hex, owner=owner, ahead=True)
+        batch = await claim(store, lane(), limit=500, token=uuid4().hex, owner=owner, ahead=True)
         misses = 0 if batch else misses + 1
         found += ids(batch)
     return found
@@ -263,9 +264,9 @@ async def test_a_backlog_that_is_read_ahead_is_claimed_in_its_order_and_whole(pl
     order = [place.put(priority=0, nextRunAt=LONG_AGO + timedelta(seconds=number)) for number in range(30)]
     async with place.store() as store:
         found = ids(await claim(store, limit=4))
-        assert store.unfinished() == {"job"}
-        while store.unfinished():
-            found += ids(await store.claim([lane()], limit=4, token=uuid4().hex, owner="s", ahead=True))
+        assert store.claims.unfinished() == {"job"}
+        while store.claims.unfinished():
+            found += ids(await claim(store, lane(), limit=4, token=uuid4().hex, owner="s", ahead=True))
     assert found == order
 
 
@@ -273,17 +274,36 @@ async def test_a_job_that_was_read_ahead_is_not_forgotten_while_it_has_no_room(p
     place.put_many(9, priority=0)
     place.put_many(9, name="other", priority=0)
     async with place.store() as store:
-        await store.claim([lane(limit=1), lane("other", 1)], limit=2, token="1", owner="s", ahead=True)
-        await store.claim([lane("other", 9)], limit=9, token="2", owner="s", ahead=True)
-        assert "job" in store.unfinished()
-        left = await store.claim([lane()], limit=20, token="3", owner="s", ahead=True)
-        left += await store.claim([lane()], limit=20, token="4", owner="s", ahead=True)
+        await claim(store, lane(limit=1), lane("other", 1), limit=2, token="1", owner="s", ahead=True)
+        await claim(store, lane("other", 9), limit=9, token="2", owner="s", ahead=True)
+        assert "job" in store.claims.unfinished()
+        left = await claim(store, lane(), limit=20, token="3", owner="s", ahead=True)
+        left += await claim(store, lane(), limit=20, token="4", owner="s", ahead=True)
     assert Counter(job.name for job in left) == {"job": 8}
+
+
+async def test_servers_whose_claims_collide_divide_the_backlog(place: Workplace) -> None:
+    place.put_many(8000, priority=0)
+    async with place.several(3) as stores:
+
+        async def lock(number: int) -> Claim:
+            token, owner = uuid4().hex, f"server {number}"
+            return await stores[number].claims.lock([lane()], limit=50, token=token, owner=owner, ahead=True)
+
+        before = [await lock(number) for _ in range(6) for number in range(3)]
+        after = [await lock(number) for _ in range(15) for number in range(3)]
+    assert _in_vain(before) > 0.1
+    assert _in_vain(after) < 0.3
+
+
+def _in_vain(claims: list[Claim]) -> float:
+    """Which part of the documents that were tried had been taken by others."""
+    return 1 - sum(claim.locked for claim in claims) / sum(len(claim.candidates) for claim in claims)
 
 
 async def test_what_is_urgent_does_not_wait_behind_what_was_read_ahead(place: Workplace) -> None:
     place.put_many(30, priority=0)
     async with place.store() as store:
-        await store.claim([lane()], limit=4, token="1", owner="s", ahead=True)
+        await claim(store, lane(), limit=4, token="1", owner="s", ahead=True)
         urgent = place.put(priority=10, nextRunAt=place.now())
         assert ids(await claim(store, limit=1)) == [urgent]

@@ -11,8 +11,8 @@ from bson import SON
 
 from jobserver.store import transitions
 from jobserver.store.documents import Lane
+from jobserver.store.due import due_pipeline
 from jobserver.store.indexes import DUE, PRIORITY_FIRST
-from jobserver.store.jobs import due_pipeline
 from jobserver.store.locks import HELD
 from tests.stores import FAR_AHEAD, LONG_AGO, NAMES, Workplace, lane
 

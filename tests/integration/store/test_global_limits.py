@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.jobs import JobStore
 from jobserver.store.states import Transition
 from tests.stores import (
     LONG_AGO,
+    Store,
     Workplace,
     claim,
     claim_one,
@@ -47,7 +47,7 @@ async def test_no_more_run_than_the_limit_says_however_many_servers_claim_at_onc
             assert place.jobs.count_documents({"globalSlot": {"$exists": True}}) == 0
 
 
-async def give_back(place: Workplace, store: JobStore, jobs: list[ClaimedJob], round_: int) -> None:
+async def give_back(place: Workplace, store: Store, jobs: list[ClaimedJob], round_: int) -> None:
     """In each of the ways in which a run can end."""
     match round_ % 5:
         case 0:
@@ -67,7 +67,7 @@ async def test_no_slot_is_ever_taken_twice_while_claims_and_ends_overlap(place: 
     place.put_many(120)
     most = 0
 
-    async def work(store: JobStore) -> list[ClaimedJob]:
+    async def work(store: Store) -> list[ClaimedJob]:
         nonlocal most
         done: list[ClaimedJob] = []
         while place.jobs.count_documents({"nextRunAt": LONG_AGO}):
@@ -135,12 +135,12 @@ async def test_a_job_whose_slots_are_all_taken_is_not_said_to_have_more(place: W
     place.put_many(10)
     async with place.store() as store:
         jobs = await claim(store, lane(limit=5, everywhere=2))
-        assert store.unfinished() == set()
-        assert await store.claim([lane(limit=3, everywhere=2)], limit=10, token="t", owner="s", ahead=True) == []
-        assert store.unfinished() == set()
+        assert store.claims.unfinished() == set()
+        assert await claim(store, lane(limit=3, everywhere=2), limit=10, token="t", owner="s", ahead=True) == []
+        assert store.claims.unfinished() == set()
         await store.settle([completed(job) for job in jobs])
         assert len(await claim(store, lane(limit=1, everywhere=2))) == 1
-        assert store.unfinished() == {"job"}
+        assert store.claims.unfinished() == {"job"}
 
 
 async def test_retries_wait_without_a_slot(place: Workplace) -> None:

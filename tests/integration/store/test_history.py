@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from jobserver.errors import DatabaseError
+from jobserver.store.claims import as_claimed
 from jobserver.store.connection import async_client, deciding
 from jobserver.store.documents import ABSENT, ErrorRecord, RunRecord
-from jobserver.store.jobs import as_claimed
 from jobserver.store.runs import RunStore
 from jobserver.store.states import Status
 from tests.stores import LONG_AGO, NAMES, Workplace

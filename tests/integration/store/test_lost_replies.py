@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from jobserver.errors import DatabaseError
-from jobserver.store.jobs import ClaimInDoubt
+from jobserver.store.claims import ClaimInDoubt
 from jobserver.store.states import Transition
 from tests.lossy_proxy import LossyProxy
 from tests.stores import FAR_AHEAD, Workplace, claim, claim_one, completed, ending, failed, ids, lane, to_retry
@@ -40,7 +40,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_its_token(place: Workpl
         with pytest.raises(ClaimInDoubt) as doubt:
             await claim(store, limit=12, token="mine")
         assert proxy.lost == ["update"]
-        found = await store.claimed_in_doubt(doubt.value)
+        found = await store.claims.verify(doubt.value.claim)
         assert await store.settle([completed(job) for job in found]) == []
     assert len(found) == 12
     assert set(ids(found)).isdisjoint(ids(others))
@@ -55,7 +55,7 @@ async def test_a_claim_whose_documents_could_not_be_read_back_is_found_by_its_to
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
-            found = await store.claimed_in_doubt(doubt.value)
+            found = await store.claims.verify(doubt.value.claim)
     assert len(found) == 7
     assert {job.fence for job in found} == {1}
 
@@ -66,7 +66,7 @@ async def test_a_claim_that_no_majority_has_confirmed_in_time_is_in_doubt(place:
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
-            assert len(await store.claimed_in_doubt(doubt.value)) == 3
+            assert len(await store.claims.verify(doubt.value.claim)) == 3
 
 
 async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Workplace) -> None:
@@ -75,7 +75,7 @@ async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Work
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
-            assert await store.claimed_in_doubt(doubt.value) == []
+            assert await store.claims.verify(doubt.value.claim) == []
             assert len(await claim(store)) == 3
 
 
@@ -96,7 +96,7 @@ async def test_a_doubt_covers_the_jobs_with_a_global_limit_too(place: Workplace)
         with pytest.raises(ClaimInDoubt) as doubt:
             await claim(store, lane(), lane("limited", everywhere=3), token="mine")
         proxy.lose_reply_of("find", times=0)
-        found = await store.claimed_in_doubt(doubt.value)
+        found = await store.claims.verify(doubt.value.claim)
     assert len(found) == place.jobs.count_documents({"lockToken": "mine"}) > 0
     assert set(ids(found)) == {document["_id"] for document in place.jobs.find({"lockToken": "mine"})}
 

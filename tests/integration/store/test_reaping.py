@@ -10,13 +10,13 @@ import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
 
-from jobserver.store.jobs import JobStore
 from jobserver.store.servers import Identity, ServerStore
 from jobserver.store.states import Transition
 from jobserver.store.transitions import MAX_CRASHES
 from tests.stores import (
     LIFETIME,
     LONG_AGO,
+    Store,
     Workplace,
     claim,
     claim_one,
@@ -141,7 +141,7 @@ async def test_the_third_crash_makes_it_poison_and_it_is_not_run_again(place: Wo
     assert locks_in(document) == set()
 
 
-async def crash_by(how: str, place: Workplace, store: JobStore) -> None:
+async def crash_by(how: str, place: Workplace, store: Store) -> None:
     lifetime = timedelta() if how == "run was stuck" else LIFETIME
     job = await claim_one(store, lane(lifetime=lifetime), owner="dying")
     match how:

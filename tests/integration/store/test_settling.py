@@ -10,7 +10,6 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.documents import ClaimedJob, ProgressReport
-from jobserver.store.jobs import JobStore
 from jobserver.store.states import Transition
 from tests.stores import (
     FAILED_RETENTION,
@@ -18,6 +17,7 @@ from tests.stores import (
     LIFETIME,
     LONG_AGO,
     RETENTION,
+    Store,
     Workplace,
     claim,
     claim_one,
@@ -36,7 +36,7 @@ MINUTE = timedelta(minutes=1)
 ENDS = (Transition.COMPLETE, Transition.FAIL, Transition.CANCEL)
 
 
-async def superseded(place: Workplace, store: JobStore) -> tuple[ClaimedJob, ClaimedJob]:
+async def superseded(place: Workplace, store: Store) -> tuple[ClaimedJob, ClaimedJob]:
     """A claim that was taken back, and the valid one after it."""
     old = await claim_one(store, owner="the dead server")
     place.locks().reap_server("the dead server")

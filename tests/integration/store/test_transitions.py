@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
-from jobserver.store.jobs import as_claimed
+from jobserver.store.claims import as_claimed
 from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
 from jobserver.store.transitions import MAX_CRASHES
 from tests.stores import FAR_AHEAD, LIFETIME, LONG_AGO, Workplace, claim, ending, lane, locks_in

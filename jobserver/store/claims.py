@@ -1,0 +1,204 @@
+"""Claims job documents, many at a time: find the ids that are due, lock those that still are, read them back.
+
+Locking and reading back are two calls, so that MongoDB may lock the next documents while the last ones are read.
+Neither is retried blindly: what a claim with a lost answer has locked is looked up by its token.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store import transitions
+from jobserver.store.candidates import READ_AHEAD, WHOLE, Candidate, Candidates, Share
+from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.documents import ClaimedJob, Lane
+from jobserver.store.due import read_due
+from jobserver.store.expressions import BEGINNING
+from jobserver.store.global_slots import Slots, free_slots, lock_into_slot, within
+
+SHARED_FOR = 4.0  # seconds
+ASKED_AGAIN = 2.0  # seconds, while claims keep colliding: servers come and go
+
+# What a run needs of its document; a result or a traceback of the run before may be long.
+RUN_FIELDS = (
+    *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
+    *("lockToken", "lockedBy", "fence", "attempt", "lastRunAt"),
+    *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Documents that we tried to lock under one token; `locked` of them were, as far as is known."""
+
+    token: str
+    candidates: Sequence[Candidate]
+    locked: int
+
+    @property
+    def ids(self) -> list[Any]:
+        """Of every document that was tried."""
+        return [candidate.id for candidate in self.candidates]
+
+    @property
+    def names(self) -> Counter[str]:
+        """How many of each job were tried."""
+        return Counter(candidate.name for candidate in self.candidates)
+
+
+class ClaimInDoubt(DatabaseError):
+    """A claim was sent and its answer lost: `ClaimStore.verify` tells which documents it reached."""
+
+    def __init__(self, claim: Claim, cause: Exception) -> None:
+        super().__init__(f"the outcome of claim {claim.token} is unknown: {what_mongodb_said(cause)}")
+        self.claim = claim
+
+
+class ClaimStore:
+    """The jobs collection, for whoever claims. Raises DatabaseError when MongoDB is away."""
+
+    def __init__(
+        self,
+        collection: AsyncJobs,
+        *,
+        sort: tuple[tuple[str, int], ...],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._jobs = collection
+        self._sort = dict(sort)
+        self._monotonic = monotonic
+        self._candidates = Candidates()
+        self._shared_until = 0.0
+
+    async def lock(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str, ahead: bool = False) -> Claim:
+        """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`.
+
+        `ahead` works through a known backlog: it reads more ids than it locks, and goes on with those of the last
+        call. What has become due since may then wait for a few calls. Raises ClaimInDoubt.
+        """
+        if not ahead:
+            self._candidates.clear()
+        slots = await free_slots(self._jobs, lanes)
+        lanes = [within(slots, lane) for lane in lanes]
+        candidates = await self._next_candidates(lanes, limit=limit, ahead=ahead)
+        if not candidates:
+            return Claim(token=token, candidates=(), locked=0)
+        try:
+            locked = await self._lock(candidates, lanes, slots, token=token, owner=owner)
+        except PyMongoError as error:
+            raise ClaimInDoubt(Claim(token=token, candidates=candidates, locked=0), error) from error
+        if locked < len(candidates) and self._monotonic() > self._shared_until - ASKED_AGAIN:
+            await self._share_backlog(lanes, owner)
+        elif self._monotonic() > self._shared_until:
+            self._candidates.divide(WHOLE)
+        self._candidates.drop({name for name, free in slots.items() if not free})
+        return Claim(token=token, candidates=candidates, locked=locked)
+
+    def unfinished(self) -> set[str]:
+        """The jobs of the last claim that may have more due documents than it locked."""
+        return self._candidates.unfinished()
+
+    async def read(self, claim: Claim) -> list[ClaimedJob]:
+        """The documents that this claim has locked, in the order in which they are to start. Raises ClaimInDoubt."""
+        try:
+            return await self._held(claim)
+        except PyMongoError as error:
+            raise ClaimInDoubt(claim, error) from error
+
+    async def verify(self, claim: Claim) -> list[ClaimedJob]:
+        """The documents that a claim with a lost answer did lock. Raises ClaimInDoubt.
+
+        A majority write that changes nothing goes first: then what is found is there to stay.
+        """
+        locked = {"_id": {"$in": claim.ids}, "lockToken": claim.token}
+        try:
+            await self._jobs.update_many(locked, {"$set": {"lockToken": claim.token}})
+            return await self._held(claim)
+        except PyMongoError as error:
+            raise ClaimInDoubt(claim, error) from error
+
+    async def _next_candidates(self, lanes: Sequence[Lane], *, limit: int, ahead: bool) -> list[Candidate]:
+        known = self._candidates.unfinished()
+        await self._read_due([lane for lane in lanes if lane.name not in known], limit)
+        picked = self._candidates.pick(lanes, limit)
+        if picked or not ahead:
+            return picked
+        await self._read_due([replace(lane, limit=lane.limit * READ_AHEAD) for lane in lanes], limit * READ_AHEAD)
+        return self._candidates.pick(lanes, limit)
+
+    async def _read_due(self, lanes: Sequence[Lane], limit: int) -> None:
+        lanes = [replace(lane, limit=min(lane.limit, limit)) for lane in lanes if lane.limit > 0]
+        if lanes:
+            self._candidates.put(await read_due(self._jobs, lanes, limit, self._sort), lanes, limit)
+
+    async def _share_backlog(self, lanes: Sequence[Lane], owner: str) -> None:
+        """After a collision: divide what is due with the servers that hold documents of the same jobs, for a while."""
+        self._shared_until = self._monotonic() + SHARED_FOR
+        held = {"lockedAt": {"$gt": BEGINNING}, "name": {"$in": [lane.name for lane in lanes]}}
+        try:
+            owners = await self._jobs.distinct("lockedBy", held)
+        except PyMongoError:  # the next collision asks again
+            return
+        servers = sorted({owner, *(other for other in owners if isinstance(other, str))})
+        self._candidates.divide(Share(servers.index(owner), len(servers)))
+
+    async def _lock(
+        self, candidates: Sequence[Candidate], lanes: Sequence[Lane], slots: Slots, *, token: str, owner: str
+    ) -> int:
+        """Together, but for jobs with a global limit: theirs one by one, each into a slot of its own."""
+        together = [candidate.id for candidate in candidates if candidate.name not in slots]
+        locked = 0
+        if together:
+            shared = [lane for lane in lanes if lane.name not in slots]
+            still_due = transitions.due([lane.name for lane in shared]) | {"_id": {"$in": together}}
+            change = transitions.claim(shared, token=token, owner=owner)
+            # Without the hint the planner tries the due index against the ids, at every claim.
+            locked = (await self._jobs.update_many(still_due, change, hint="_id_")).matched_count
+        limited = {lane.name: lane for lane in lanes if lane.name in slots}
+        for candidate in candidates:
+            if candidate.name in limited:
+                change = transitions.claim([limited[candidate.name]], token=token, owner=owner)
+                locked += await lock_into_slot(self._jobs, candidate, change, slots[candidate.name])
+        return locked
+
+    async def _held(self, claim: Claim) -> list[ClaimedJob]:
+        held = {"_id": {"$in": claim.ids}, "lockToken": claim.token}
+        found = await self._jobs.find(held, RUN_FIELDS, batch_size=len(claim.candidates) + 1).to_list()
+        if len(found) > 1:
+            found.sort(key=_start_order)
+        return [as_claimed(document) for document in found]
+
+
+def as_claimed(document: Document) -> ClaimedJob:
+    """Read a document that a claim has just locked; what the claim wrote is sound, the rest may be anything."""
+    id_, fence = document["_id"], int(document["fence"])
+    return ClaimedJob(
+        id=id_,
+        name=document["name"],
+        token=document["lockToken"],
+        fence=fence,
+        attempt=int(document["attempt"]),
+        started_at=document["lastRunAt"],
+        scheduled_at=_moment(document.get("scheduledFor")),
+        # Pulse also repeats documents of type "normal"
+        recurring=document.get("type") == "single" or document.get("repeatInterval") is not None,
+        document=document,
+        run_id=f"{id_}:{fence}",
+    )
+
+
+def _start_order(document: Document) -> tuple[float, datetime]:
+    priority = document.get("priority")
+    return (-priority if isinstance(priority, (int, float)) else 0, _moment(document.get("scheduledFor")))
+
+
+def _moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,79 @@
+"""Which documents are due: the ids to claim, read across all jobs in one query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from jobserver.errors import DatabaseError
+from jobserver.store import transitions
+from jobserver.store.candidates import Candidate
+from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.documents import Lane
+
+MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
+
+
+async def read_due(jobs: AsyncJobs, lanes: Sequence[Lane], limit: int, sort: Document) -> list[Candidate]:
+    """The best `limit` due documents of these lanes, in the order of the claim. Raises DatabaseError."""
+    found: list[Document] = []
+    try:
+        for start in range(0, len(lanes), MAX_LANES):
+            pipeline = due_pipeline(lanes[start : start + MAX_LANES], limit, sort, jobs.name)
+            pipeline += [{"$project": dict.fromkeys(("name", "priority"), 1)}] if len(lanes) <= MAX_LANES else []
+            cursor = await jobs.aggregate(pipeline, batchSize=limit + 1)  # one reply, not one per 101
+            found += await cursor.to_list()
+    except PyMongoError as error:
+        raise DatabaseError(f"due jobs could not be read: {what_mongodb_said(error)}") from error
+    if len(lanes) > MAX_LANES:
+        _put_in_order(found, sort)
+        del found[limit:]
+    return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
+
+
+def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: str) -> list[Document]:
+    """The ids to claim: per lane the first `lane.limit` in the index, then the best `limit` of all lanes.
+
+    One lane per job keeps a job with a long backlog from filling the batch of the others.
+    """
+    first, *others = (_lane_pipeline(lane, limit, sort) for lane in lanes)
+    if not others:
+        return first
+    return [
+        *first,
+        *({"$unionWith": {"coll": collection, "pipeline": lane}} for lane in others),
+        {"$sort": sort},
+        {"$limit": limit},
+    ]
+
+
+def _lane_pipeline(lane: Lane, limit: int, sort: Document) -> list[Document]:
+    return [
+        {"$match": transitions.claimable(lane.name)},
+        {"$sort": sort},
+        {"$limit": min(lane.limit, limit)},
+        {"$project": {"name": 1, **dict.fromkeys(sort, 1)}},
+    ]
+
+
+def _put_in_order(documents: list[Document], sort: Document) -> None:
+    """As MongoDB would: what several queries have found is one claim."""
+    for field, direction in reversed(sort.items()):
+        documents.sort(key=lambda document: _rank(document.get(field)), reverse=direction < 0)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Missing values first, then numbers, then moments; what else a hand may have written lies between them."""
+    match value:
+        case None:
+            return (0, 0)
+        case datetime():
+            return (3, value)
+        case int() | float() if not math.isnan(value):
+            return (1, value)
+        case _:
+            return (2, 0)
