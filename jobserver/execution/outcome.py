@@ -15,12 +15,16 @@ MAX_STACK = 32_000
 
 
 class OutcomeKind(StrEnum):
-    """COMPLETED, FAILED and CANCELLED are the job's own word; INTERRUPTED is ours: it was stopped from outside."""
+    """COMPLETED, FAILED and CANCELLED are the job's own word; INTERRUPTED is ours: it was stopped from outside.
+
+    SKIPPED is ours, too: it was not begun, for its moment has passed.
+    """
 
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Outcome:
 
 
 NOTHING = Outcome(OutcomeKind.COMPLETED)
+SKIPPED = Outcome(OutcomeKind.SKIPPED)
 
 
 def completed(result: Any) -> Outcome:

@@ -60,11 +60,20 @@ class ErrorRecord:
     stack: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """An occurrence that does not run; with `until` all of them from `at` to before that moment."""
+
+    at: datetime
+    until: datetime | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Settlement:
     """How one run ended, and what becomes of its document.
 
-    `next_run_at` is the next regular occurrence of a recurring job; `retry_in` counts from the server's now.
+    `next_run_at` is when a recurring job is due next, `occurrence_at` the occurrence this stands for, where jitter has
+    moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start.
     """
 
     job: ClaimedJob
@@ -73,6 +82,8 @@ class Settlement:
     result: Any = ABSENT
     error: ErrorRecord | None = None
     next_run_at: datetime | None = None
+    occurrence_at: datetime | None = None
+    skipped: tuple[Skipped, ...] = ()
     retry_in: timedelta | None = None
     reason: str | None = None
 
@@ -87,6 +98,7 @@ class RunRecord:
     duration: timedelta
     result: Any = ABSENT
     error: ErrorRecord | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,15 @@ class JobStore:
             raise DatabaseError(f"progress of {job.name} could not be stored: {what_mongodb_said(error)}") from error
         return outcome.matched_count == 1
 
+    async def stand_for(self, job: ClaimedJob, occurrence: datetime) -> bool:
+        """Say that this claim is for a later occurrence than the one it was due for; False when the lock is lost."""
+        try:
+            owned = {"_id": job.id, "lockToken": job.token}
+            outcome = await self._jobs.update_one(owned, {"$set": {"scheduledFor": occurrence}})
+        except PyMongoError as error:
+            raise DatabaseError(f"{job.name} could not be moved on: {what_mongodb_said(error)}") from error
+        return outcome.matched_count == 1
+
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""
         held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
@@ -76,13 +85,21 @@ class JobStore:
         fields: Document,
         create: bool,
         afresh: bool,
+        occurrence: Any = None,
     ) -> datetime | None:
         """Give the recurring document of a job its schedule; returns its next moment, None where there is none.
 
         Without `create` a document that is not there, or is not ours, is left so.
         """
         change = transitions.arm(
-            key=key, first=first, recurs=recurs, enabled=enabled, priority=priority, fields=fields, afresh=afresh
+            key=key,
+            first=first,
+            recurs=recurs,
+            enabled=enabled,
+            priority=priority,
+            fields=fields,
+            afresh=afresh,
+            occurrence=occurrence,
         )
         holder: Document = {"name": name, "type": "single"}
         if not create:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from jobserver.schedule import Schedule, ScheduleKind
+from jobserver.schedule.words import are_words
 from jobserver.store.expressions import NOW, REMOVE, Document, Expression, from_now, literal, milliseconds
 
 
@@ -17,8 +18,10 @@ def first_moment(schedule: Schedule, *, now: datetime) -> Expression | None:
         case ScheduleKind.ONCE:
             return _stored(schedule.value)
         case ScheduleKind.INTERVAL:
-            assert isinstance(schedule.value, timedelta)
-            return from_now(schedule.value)
+            if schedule.start is None and not schedule.exclude and schedule.end is None:
+                assert isinstance(schedule.value, timedelta)
+                return from_now(schedule.value)  # counted from the anchor that the same update writes
+            return _stored(schedule.next_after(now, anchor=now))
         case ScheduleKind.NOW:
             return NOW
         case ScheduleKind.MANUAL:
@@ -27,14 +30,22 @@ def first_moment(schedule: Schedule, *, now: datetime) -> Expression | None:
             assert_never(other)
 
 
+def moved(schedule: Schedule, first: Expression | None, random: float) -> Expression | None:
+    """A first moment, later by its share of the schedule's jitter; `random` is between 0 and 1."""
+    if first is None or not schedule.jitter:
+        return first
+    return {"$add": [first, milliseconds(random * schedule.jitter)]}
+
+
 def pulse_fields(schedule: Schedule) -> Document:
     """`repeatInterval` and `repeatTimezone`, where Pulse has words for it."""
     interval: Expression = REMOVE
-    if schedule.kind is ScheduleKind.CRON:
+    is_cron = schedule.kind is ScheduleKind.CRON and not are_words(str(schedule.value))
+    if is_cron:
         interval = literal(schedule.value)
     elif isinstance(schedule.value, timedelta):
         interval = milliseconds(schedule.value)
-    zone = literal(schedule.timezone) if schedule.kind is ScheduleKind.CRON else REMOVE
+    zone = literal(schedule.timezone) if is_cron else REMOVE
     return {"repeatInterval": interval, "repeatTimezone": zone}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import AsyncJobs, Document, SyncJobs, what_mongodb_said
-from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, RunRecord
+from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, RunRecord, Skipped
 from jobserver.store.expressions import milliseconds
 from jobserver.store.states import Status
 
@@ -25,8 +25,19 @@ class RunStore:
 
     async def record(self, records: Sequence[RunRecord]) -> None:
         """Store these entries. Raises DatabaseError."""
+        await self._insert([run_document(record) for record in records])
+
+    async def record_skipped(
+        self, job: ClaimedJob, skipped: Sequence[Skipped], *, server: str, at: datetime, reason: str
+    ) -> None:
+        """Store an entry for each of these occurrences. Raises DatabaseError."""
+        if skipped:
+            entries = [skipped_document(job, each, server=server, at=at, reason=reason) for each in skipped]
+            await self._insert(entries)
+
+    async def _insert(self, entries: Sequence[Document]) -> None:
         try:
-            await self._runs.insert_many([run_document(record) for record in records], ordered=False)
+            await self._runs.insert_many(entries, ordered=False)
         except BulkWriteError as error:
             _only_duplicates(error)
         except PyMongoError as error:
@@ -57,12 +68,33 @@ def run_document(record: RunRecord) -> Document:
         "duration": milliseconds(record.duration),
         "server": record.server,
     }
+    if record.reason:
+        document["reason"] = record.reason
     if record.result is not ABSENT:
         document["result"] = record.result
     if record.error is not None:
         document["error"] = record.error.message
         if record.error.stack:
             document["stack"] = record.error.stack
+    return document
+
+
+def skipped_document(job: ClaimedJob, skipped: Skipped, *, server: str, at: datetime, reason: str) -> Document:
+    """The entry of an occurrence that did not run, under an id that is the same whoever finds it."""
+    document: Document = {
+        "_id": f"{job.id}:skipped:{int(skipped.at.timestamp() * 1000)}",
+        "jobId": job.id,
+        "name": job.name,
+        "status": Status.SKIPPED,
+        "scheduledAt": skipped.at,
+        "startedAt": at,
+        "finishedAt": at,
+        "duration": 0,
+        "server": server,
+        "reason": reason,
+    }
+    if skipped.until is not None:
+        document["skippedUntil"] = skipped.until
     return document
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What `status` says. SKIPPED stands only in run history; UNSTATED is a document of Pulse or of a person."""
+    """What `status` says; UNSTATED is a document of Pulse or of a person."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 UNSTATED = None
 WAITING = (UNSTATED, Status.SCHEDULED, Status.QUEUED)
-ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 
 
 class Transition(StrEnum):
@@ -34,6 +34,7 @@ class Transition(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     CANCEL = "cancel"
+    SKIP = "skip"
     RELEASE = "release"
     REAP = "reap"
     BURY = "bury"
@@ -59,6 +60,8 @@ TRANSITIONS: Mapping[Transition, Move] = {
     Transition.RETRY: Move((Status.RUNNING,), Status.SCHEDULED),
     Transition.FAIL: Move((Status.RUNNING,), Status.FAILED),
     Transition.CANCEL: Move((Status.RUNNING,), Status.CANCELLED),
+    # an occurrence that was missed, and that the schedule does not catch up with
+    Transition.SKIP: Move((Status.RUNNING,), Status.SKIPPED),
     # given back by its own server, the attempt does not count
     Transition.RELEASE: Move((Status.RUNNING,), Status.QUEUED),
     # taken back from a dead server or a stuck run, one crash counted

@@ -78,7 +78,7 @@ def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
                 "lockedAt": NOW,
                 "lockUntil": {"$add": [NOW, _lock_lifetimes(lanes)]},
                 "lastRunAt": NOW,
-                "scheduledFor": {"$cond": [is_moment("scheduledFor"), "$scheduledFor", "$nextRunAt"]},
+                "scheduledFor": _occurrence(),
                 "fence": plus("fence", 1),
                 "attempt": plus("attempt", 1),
                 "runCount": plus("runCount", 1),
@@ -93,7 +93,9 @@ def owned(settlement: Settlement) -> Document:
     return {"_id": settlement.job.id, "lockToken": settlement.job.token}
 
 
-def settle(settlement: Settlement, *, retention: timedelta, failed_retention: timedelta) -> Pipeline:
+def settle(  # noqa: PLR0911 - one return per end
+    settlement: Settlement, *, retention: timedelta, failed_retention: timedelta
+) -> Pipeline:
     """running → whatever the run came to, in one update."""
     match settlement.transition:
         case Transition.COMPLETE:
@@ -104,6 +106,8 @@ def settle(settlement: Settlement, *, retention: timedelta, failed_retention: ti
             return fail(settlement, failed_retention)
         case Transition.CANCEL:
             return cancel(settlement, retention)
+        case Transition.SKIP:
+            return skip(settlement)
         case Transition.RELEASE:
             return release()
         case Transition.REAP:
@@ -129,6 +133,8 @@ def retry(settlement: Settlement) -> Pipeline:
     """running → scheduled: the wait is in the database, and the occurrence keeps its count of attempts."""
     changes = _ended(Transition.RETRY, settlement, None) | _failure(settlement.error)
     changes["nextRunAt"] = from_now(settlement.retry_in or timedelta())
+    if settlement.job.recurring:  # misfire may have moved the run on from the occurrence that was claimed
+        changes["scheduledFor"] = settlement.job.scheduled_at
     return [{"$set": changes}, {"$unset": list(LOCK_FIELDS)}]
 
 
@@ -144,6 +150,16 @@ def cancel(settlement: Settlement, retention: timedelta) -> Pipeline:
     if settlement.reason:
         changes["cancelReason"] = literal(settlement.reason)
     return _changed(changes, [*LOCK_FIELDS, *_OCCURRENCE_FIELDS, "uniqueKey"], settlement)
+
+
+def skip(settlement: Settlement) -> Pipeline:
+    """running → skipped: the occurrence was missed and is not caught up with; neither attempt nor run counts."""
+    changes = {
+        "status": TRANSITIONS[Transition.SKIP].target,
+        "runCount": plus("runCount", -1),
+        "settledBy": settlement.job.token,
+    }
+    return _changed(changes, [*LOCK_FIELDS, *_OCCURRENCE_FIELDS], settlement)
 
 
 def release() -> Pipeline:
@@ -236,17 +252,19 @@ def arm(
     priority: int,
     fields: Document,
     afresh: bool,
+    occurrence: Expression | None = None,
 ) -> Pipeline:
     """The recurring holder takes on a schedule; one that it already has is left alone, so a missed run is not dropped.
 
     `first` is a moment or an expression, None for a schedule that never fires by itself. While the holder is locked
     the new moment waits in `rearmAt` for the run's own settlement. A disabled holder has no `nextRunAt`; a one-time
-    schedule keeps its moment in `heldRunAt` meanwhile. `afresh` also re-arms a holder that was buried as poison.
+    schedule keeps its moment in `heldRunAt` meanwhile. `occurrence` is what `first` stands for, where jitter has moved
+    it. `afresh` also re-arms a holder that was buried as poison.
     """
     changed: Expression = {"$ne": ["$scheduleKey", key]}
     if afresh:
         changed = {"$or": [changed, {"$eq": ["$poison", True]}]}
-    locked = {"$ne": [{"$ifNull": ["$lockToken", None]}, None]}
+    locked = _is_there("lockToken")
     woken = {"$eq": ["$disabled", True]}
     moment: Expression = first if first is not None else REMOVE
     held: Expression = keep("heldRunAt")
@@ -272,6 +290,11 @@ def arm(
                 "nextRunAt": _either(locked, keep("nextRunAt"), unlocked_next),
                 "rearmAt": _either({"$and": [locked, changed]}, moment, keep("rearmAt")),
                 "heldRunAt": held_next,
+                "occurrenceAt": _either(
+                    {"$and": [{"$not": [locked]}, {"$or": [changed, woken]}]},
+                    REMOVE if occurrence is None else occurrence,
+                    keep("occurrenceAt"),
+                ),
                 "status": _either(
                     {"$and": [changed, {"$not": [locked]}]}, scheduled, {"$ifNull": ["$status", scheduled]}
                 ),
@@ -308,7 +331,22 @@ def _changed(changes: Document, removed: list[str], settlement: Settlement) -> P
         return [{"$set": changes}, {"$unset": [*removed, "nextRunAt"]}]
     upcoming: Expression = settlement.next_run_at if settlement.next_run_at is not None else REMOVE
     changes["nextRunAt"] = _either({"$eq": ["$disabled", True]}, REMOVE, {"$ifNull": ["$rearmAt", upcoming]})
+    if settlement.occurrence_at is None:
+        removed = [*removed, "occurrenceAt"]
+    else:
+        changes["occurrenceAt"] = _either(_is_there("rearmAt"), REMOVE, settlement.occurrence_at)
     return [{"$set": changes}, {"$unset": [*removed, "rearmAt"]}]
+
+
+def _occurrence() -> Expression:
+    """The moment that a claim is for: kept through retries, else before jitter, else the one at which it was due."""
+    before_jitter = {"$and": [is_moment("occurrenceAt"), {"$lte": ["$occurrenceAt", "$nextRunAt"]}]}
+    fresh = _either(before_jitter, "$occurrenceAt", "$nextRunAt")  # a hand may have moved nextRunAt before it
+    return _either(is_moment("scheduledFor"), "$scheduledFor", fresh)
+
+
+def _is_there(field: str) -> Expression:
+    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
 
 
 def _failure(error: ErrorRecord | None) -> Document:

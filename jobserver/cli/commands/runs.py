@@ -15,7 +15,7 @@ from jobserver.store.states import ENDED, Status
 from jobserver.store.views import RunView
 from jobserver.words import NOTHING, one_line, took, value, when
 
-STATUSES = tuple(status.value for status in (Status.RUNNING, *ENDED, Status.SKIPPED))
+STATUSES = tuple(status.value for status in (Status.RUNNING, *ENDED))
 
 
 def runs(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:

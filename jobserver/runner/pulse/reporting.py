@@ -23,6 +23,7 @@ WORDS = {
     Transition.RETRY: "failed, will be retried",
     Transition.FAIL: "failed",
     Transition.CANCEL: "cancelled",
+    Transition.SKIP: "skipped",
     Transition.RELEASE: "given back",
     Transition.REAP: "stuck, stopped",
 }

@@ -21,6 +21,7 @@ from jobserver.runner.pulse.lease import MARGIN, Lease
 from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints
+from jobserver.runner.pulse.missed import MissedOccurrences
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.running import Run, Runs
@@ -94,15 +95,17 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     reporter = RunReporter(monotonic=monotonic)
     upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
+    history = RunStore(database[names.runs])
+    missed = MissedOccurrences(store=store, history=history, server=around.server_id)
     settling = SettleLoop(
         store=store,
-        history=RunStore(database[names.runs]),
-        server=lambda: lease.owner,
+        history=history,
+        server=around.server_id,
         listeners=[upkeep, reporter],
     )
 
     def settle(run: Run, outcome: Outcome) -> None:
-        upkeep.warn_of_missed(run, settlement := judge(run, outcome, now=clock.now, random=random.random))
+        upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
         settling.add(settlement)
 
     runs = Runs(
@@ -112,6 +115,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         wakeups=wakeups,
         lease=lease,
         databases=databases,
+        may_run=missed.may_run,
         settle=settle,
         monotonic=monotonic,
     )
@@ -165,7 +169,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
 
     return JobRunner(
         executor=PulseExecutor(jobs=jobs, wakeups=wakeups, changed=heartbeat.soon),
-        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock),
+        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
             prepare=lambda: ensure_indexes(
                 chores, names, sort=settings.sort, history_retention=settings.history_retention

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,7 @@ import structlog
 
 from jobserver.errors import DatabaseError, LockLost
 from jobserver.execution import Outcome, run_in_thread, run_inline
-from jobserver.execution.outcome import interrupted
+from jobserver.execution.outcome import SKIPPED, interrupted
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
@@ -146,7 +146,7 @@ class Run:
 
 
 class Runs:
-    """All runs of this server: begins them, hands each end to `settle`."""
+    """All runs of this server: begins them, hands each end to `settle`. `may_run` is asked before a recurring one."""
 
     def __init__(
         self,
@@ -157,11 +157,13 @@ class Runs:
         wakeups: Wakeups,
         lease: Lease,
         databases: Databases,
+        may_run: Callable[[Run], Awaitable[bool]],
         settle: Callable[[Run, Outcome], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
-        self._wakeups, self._lease, self._databases, self._settle = wakeups, lease, databases, settle
+        self._wakeups, self._lease, self._databases = wakeups, lease, databases
+        self._may_run, self._settle = may_run, settle
         self._monotonic = monotonic
         self._runs: dict[str, Run] = {}
 
@@ -194,6 +196,8 @@ class Runs:
         definition = run.known.definition
         call = run_inline if definition.is_async else run_in_thread
         try:
+            if run.job.recurring and not await self._may_run(run):
+                return SKIPPED if run.stop is None else interrupted()
             return await call(definition, run)
         except asyncio.CancelledError as error:  # a second time
             return interrupted(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, assert_never
 
 from jobserver.definition import JobSettings
@@ -11,23 +12,34 @@ from jobserver.schedule import Schedule, ScheduleKind
 from jobserver.store.clock import ServerClock
 from jobserver.store.enqueue import Request, job_document
 from jobserver.store.jobs import JobStore
-from jobserver.store.recurrence import first_moment, pulse_fields
+from jobserver.store.recurrence import first_moment, moved, pulse_fields
 
 
 class PulseScheduler:
     """A `JobScheduler`: one `single` document per job holds its next moment."""
 
-    def __init__(self, *, store: JobStore, jobs: KnownJobs, wakeups: Wakeups, clock: ServerClock) -> None:
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        jobs: KnownJobs,
+        wakeups: Wakeups,
+        clock: ServerClock,
+        random: Callable[[], float],
+    ) -> None:
         self._store, self._jobs, self._wakeups, self._clock = store, jobs, wakeups, clock
+        self._random = random
 
     async def schedule(self, name: str, settings: JobSettings, *, afresh: bool = False) -> None:
         known = self._jobs.get(name)
         checksum = known.definition.checksum if known else ""
         schedule = settings.schedule
+        first = first_moment(schedule, now=self._clock.now())
         next_run_at = await self._store.arm(
             name,
             key=schedule_key(schedule, checksum),
-            first=first_moment(schedule, now=self._clock.now()),
+            first=moved(schedule, first, self._random()),
+            occurrence=first if schedule.jitter else None,
             recurs=recurs(schedule),
             enabled=settings.enabled,
             priority=settings.priority,

@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from jobserver.errors import DatabaseError
+from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.store.documents import ErrorRecord, RunRecord, Settlement
 from jobserver.store.jobs import JobStore
 from jobserver.store.runs import RunStore
@@ -32,6 +33,7 @@ HISTORY = {
     Transition.RETRY: Status.FAILED,
     Transition.FAIL: Status.FAILED,
     Transition.CANCEL: Status.CANCELLED,
+    Transition.SKIP: Status.SKIPPED,
     Transition.REAP: Status.FAILED,
 }
 
@@ -102,6 +104,7 @@ class SettleLoop:
         pause = FIRST_PAUSE
         while True:
             try:
+                await self._record_skipped(batch)
                 lost = await self._store.settle(batch)
                 break
             except DatabaseError as error:
@@ -111,6 +114,15 @@ class SettleLoop:
         for listener in self._listeners:
             listener.settled(batch, lost)
         await self._write_history(batch, lost)
+
+    async def _record_skipped(self, batch: Sequence[Settlement]) -> None:
+        """Before their document moves on: who did it afterwards might never come to it."""
+        for settlement in batch:
+            if settlement.skipped:
+                job, at = settlement.job, settlement.job.started_at + settlement.duration
+                await self._history.record_skipped(
+                    job, settlement.skipped, server=self._server(), at=at, reason=OVERLAPPED
+                )
 
     async def _write_history(self, batch: list[Settlement], lost: Sequence[Settlement]) -> None:
         lost_runs = {settlement.job.run_id for settlement in lost}
@@ -141,4 +153,5 @@ def _record(settlement: Settlement, *, server: str, lost: bool) -> RunRecord:
         duration=settlement.duration,
         result=settlement.result,
         error=settlement.error,
+        reason=settlement.reason if settlement.transition is Transition.SKIP else None,
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import structlog
 
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJobs
-from jobserver.runner.pulse.running import Run
-from jobserver.runner.pulse.verdict import missed_occurrence
+from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.clock import ServerClock
 from jobserver.store.documents import Settlement
@@ -42,21 +40,14 @@ class Upkeep:
         known = self._jobs.get(name)
         return known is not None and known.settings.global_concurrency is not None
 
-    def warn_of_missed(self, run: Run, settlement: Settlement) -> None:
-        """Say so when an occurrence came due while the one before it still ran."""
-        if run.job.recurring and settlement.next_run_at is not None:
-            missed = missed_occurrence(run, settlement.next_run_at)
-            if missed is not None:
-                _log.warning(
-                    "occurrence not started",
-                    name=run.job.name,
-                    due=missed.isoformat(),
-                    reason=_why_missed(run, missed),
-                    next=settlement.next_run_at.isoformat(),
-                )
-
-
-def _why_missed(run: Run, missed: datetime) -> str:
-    if missed >= run.job.started_at:
-        return "the run before it was still under way"
-    return "the run before it was started late"
+    def warn_of_overlap(self, settlement: Settlement) -> None:
+        """Say so when occurrences came due while the one before them still ran."""
+        if settlement.skipped and settlement.next_run_at is not None:
+            _log.warning(
+                "occurrence not started",
+                name=settlement.job.name,
+                due=settlement.skipped[0].at.isoformat(),
+                count=len(settlement.skipped),
+                reason=OVERLAPPED,
+                next=settlement.next_run_at.isoformat(),
+            )

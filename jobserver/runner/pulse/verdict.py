@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import assert_never
 
 from jobserver.errors import DataError, FatalError, RetryableError
 from jobserver.execution import Outcome, OutcomeKind
 from jobserver.retry import Retry
-from jobserver.runner.pulse.foreign import own_recurrence, own_retry
+from jobserver.runner.pulse.foreign import own_retry
+from jobserver.runner.pulse.misfire import MISSED, following, overlapped
+from jobserver.runner.pulse.recurrence import recurrence
 from jobserver.runner.pulse.running import Run, Stop
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
 from jobserver.store.enqueue import check_storable
@@ -23,7 +25,20 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
     if run.stop is not None and outcome.kind is not OutcomeKind.COMPLETED:
         return _stopped(run, run.stop)
     outcome = _storable(outcome)
-    upcoming = next_occurrence(run, now) if run.job.recurring else None
+    follows = recurrence(run.job, run.known.settings.schedule)
+    upcoming = following(follows, run.job.scheduled_at, now()) if follows else None
+    settlement = _settlement(run, outcome, upcoming, now=now, random=random)
+    if follows and settlement.transition is not Transition.RETRY:
+        settlement.skipped = overlapped(follows, run.job.scheduled_at, upcoming)
+        if upcoming is not None and follows.schedule.jitter:
+            settlement.next_run_at = follows.schedule.jittered(upcoming, random())
+            settlement.occurrence_at = upcoming
+    return settlement
+
+
+def _settlement(
+    run: Run, outcome: Outcome, upcoming: datetime | None, *, now: Callable[[], datetime], random: Callable[[], float]
+) -> Settlement:
     match outcome.kind:
         case OutcomeKind.COMPLETED:
             return Settlement(
@@ -41,32 +56,18 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
                 reason=outcome.message,
                 next_run_at=upcoming,
             )
+        case OutcomeKind.SKIPPED:
+            return Settlement(
+                job=run.job,
+                transition=Transition.SKIP,
+                duration=timedelta(),
+                reason=MISSED,
+                next_run_at=upcoming,
+            )
         case OutcomeKind.FAILED | OutcomeKind.INTERRUPTED:
             return _failed(run, outcome, upcoming, now=now, random=random)
         case _:
             assert_never(outcome.kind)
-
-
-def next_occurrence(run: Run, now: Callable[[], datetime]) -> datetime | None:
-    """The first regular moment that is still to come: the document's own recurrence, or the job's schedule."""
-    foreign = own_recurrence(run.job.document)
-    if foreign is not None:
-        return foreign.next_after(now(), anchor=run.job.scheduled_at)
-    return run.known.settings.schedule.next_after(max(now(), run.job.scheduled_at), anchor=anchor(run.job))
-
-
-def missed_occurrence(run: Run, upcoming: datetime | None) -> datetime | None:
-    """A regular moment that came due while the run was under way, and was not started."""
-    if upcoming is None or own_recurrence(run.job.document) is not None:
-        return None
-    following = run.known.settings.schedule.next_after(run.job.scheduled_at, anchor=anchor(run.job))
-    return following if following is not None and following < upcoming else None
-
-
-def anchor(job: ClaimedJob) -> datetime:
-    """From when an interval counts."""
-    moment: Any = job.document.get("anchorAt")
-    return moment if isinstance(moment, datetime) else job.scheduled_at
 
 
 def retry_delay(

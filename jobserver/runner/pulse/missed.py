@@ -1,0 +1,62 @@
+"""Before a recurring document runs: brings it on to the occurrence that its misfire policy says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from jobserver.errors import DatabaseError
+from jobserver.runner.pulse.misfire import MISSED, Due, due_by
+from jobserver.runner.pulse.recurrence import recurrence
+from jobserver.runner.pulse.running import Run, Stop
+from jobserver.store.documents import ClaimedJob
+from jobserver.store.jobs import JobStore
+from jobserver.store.runs import RunStore
+
+_log = structlog.get_logger("jobserver")
+
+
+class MissedOccurrences:
+    """Skips, in the database first, what is not caught up with."""
+
+    def __init__(self, *, store: JobStore, history: RunStore, server: Callable[[], str]) -> None:
+        self._store, self._history, self._server = store, history, server
+
+    async def may_run(self, run: Run) -> bool:
+        """Whether this run is to begin; it then stands for the occurrence in `job.scheduled_at`.
+
+        The entries are written before the document is moved on, so a crash in between only writes them twice.
+        """
+        job = run.job
+        follows = recurrence(job, run.known.settings.schedule)
+        if follows is None or follows.foreign or job.attempt > 1:
+            return True
+        due = due_by(job.started_at, job.scheduled_at, follows)
+        if due.skipped:
+            _warn(job, due, policy=str(follows.schedule.misfire))
+            try:
+                await self._history.record_skipped(
+                    job, due.skipped, server=self._server(), at=job.started_at, reason=MISSED
+                )
+                held = await self._store.stand_for(job, due.occurrence)
+            except DatabaseError as error:
+                run.stop, run.stop_reason = Stop.SHUTDOWN, f"not begun: {error}"
+                return False
+            if not held:
+                run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
+                return False
+        job.scheduled_at = due.occurrence
+        return due.runs
+
+
+def _warn(job: ClaimedJob, due: Due, *, policy: str) -> None:
+    _log.warning(
+        "occurrences skipped",
+        name=job.name,
+        count=len(due.skipped),
+        first=due.skipped[0].at.isoformat(),
+        last=(due.skipped[-1].until or due.skipped[-1].at).isoformat(),
+        reason=MISSED,
+        misfire=policy,
+    )
