@@ -27,6 +27,11 @@ class Reader:
         return self._tokens[self._place]
 
     @property
+    def latest(self) -> Token:
+        """The one before the next."""
+        return self._tokens[max(0, self._place - 1)]
+
+    @property
     def following(self) -> Token:
         """The one after the next."""
         return self._tokens[min(self._place + 1, len(self._tokens) - 1)]
