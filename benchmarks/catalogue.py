@@ -15,6 +15,7 @@ from benchmarks.figures import (
     latency_proxy,
     peers,
     pickup,
+    schedules,
     throughput,
     workers,
 )
@@ -33,6 +34,7 @@ FIGURES: Mapping[str, Measure] = {
     "workers": workers.measure,
     "config": config.measure,
     "cli": cli.measure,
+    "schedules": schedules.measure,
     PEERS: peers.measure,
 }
 
