@@ -298,6 +298,8 @@ def test_fixed_times_and_frequencies_meet_a_gap_as_in_cron(text: str, fixed: boo
         ("weekly on the 15th", "'weekly' is not how often these days come"),
         ("yearly on the 15th", "'yearly' is not how often these days come"),
         ("yearly on mondays in may", "'yearly' is not how often these days come"),
+        ("every tusday at 8:15", "write for example 'every tuesday at 8:15'"),
+        ("every hour" + "".join(f" except on mon at {hour}:00" for hour in range(6)), "too many exceptions"),
         ("next monday", "is not a schedule"),
         ("tomorrow at noon", "is not a schedule"),
         ("also at 9:00", "'also' has no meaning here"),
