@@ -16,6 +16,7 @@ from benchmarks.figures import (
     peers,
     pickup,
     recovery,
+    schedules,
     throughput,
     workers,
 )
@@ -35,6 +36,7 @@ FIGURES: Mapping[str, Measure] = {
     "config": config.measure,
     "recovery": recovery.measure,
     "cli": cli.measure,
+    "schedules": schedules.measure,
     PEERS: peers.measure,
 }
 

@@ -117,6 +117,14 @@ def test_a_preview_says_what_became_of_a_time_that_does_not_exist(dst: str | Non
     assert previewed("30 2 * * *", BEFORE_GAP, 2, dst=dst) == expected
 
 
+def test_a_preview_says_of_each_time_where_it_was_carried_to() -> None:
+    assert previewed("15,45 2 * * *", BEFORE_GAP, 3, dst="first") == [
+        ("29/03:15", "02:15 does not exist on 2026-03-29: runs at 03:15"),
+        ("29/03:45", "02:45 does not exist on 2026-03-29: runs at 03:45"),
+        ("30/02:15", None),
+    ]
+
+
 def test_a_preview_says_which_pass_a_repeated_time_runs_in() -> None:
     first = ("25/02:30", "02:30 comes twice: runs in the first pass")
     assert previewed("30 2 * * *", BEFORE_OVERLAP, 2) == [first, ("26/02:30", None)]

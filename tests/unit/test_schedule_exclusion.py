@@ -69,6 +69,12 @@ def test_what_is_no_date_is_refused(exclude: object, advice: str) -> None:
     assert advice in caught.value.message
 
 
+def test_equal_exclusions_are_written_alike() -> None:
+    pieces = Exclusion.parse(["2026-01-04", "2026-01-02..2026-01-03", "2026-01-01..2026-01-02"])
+    assert pieces == Exclusion.parse("2026-01-01..2026-01-04")
+    assert pieces.to_texts() == ["2026-01-01..2026-01-04"]
+
+
 def test_the_date_is_the_one_on_the_clocks_of_the_zone() -> None:
     hourly = Schedule.parse("0 * * * *", "America/New_York", exclude="2026-12-25")
     around = hourly.upcoming(99, after=datetime(2026, 12, 25, 3, tzinfo=UTC))

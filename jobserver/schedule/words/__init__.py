@@ -50,7 +50,17 @@ def read_words(folded: str) -> timedelta | tuple[WallClock, ...]:
         seconds = interval_of(phrases)
         return clocks_of(phrases) if seconds is None else _timedelta(seconds)
     except Misunderstood as error:
+        if error.corrected and _is_understood(error.corrected):
+            error.instead = error.corrected
         raise refusal(text, error) from None
+
+
+def _is_understood(text: str) -> bool:
+    try:
+        Grammar(text).phrases()
+    except Misunderstood:
+        return False
+    return True
 
 
 def _timedelta(seconds: Fraction) -> timedelta:

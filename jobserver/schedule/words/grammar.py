@@ -32,6 +32,9 @@ Clause = Callable[[Phrase], str]
 """Reads one clause into a phrase and returns what it names: no other clause of the phrase may name it again."""
 
 
+_TIMES = frozenset({"times", "times after", "times before", "times between"})
+
+
 class Grammar:
     """One reading of a text."""
 
@@ -72,10 +75,15 @@ class Grammar:
                 if not named:
                     raise self._reader.stuck()
                 return
-            begin = self._reader.token
+            begin, by_and = self._reader.token, self._reader.latest.text == "and"
             what = clause(phrase)
             if what in named and not (what == last and self._joined):
                 raise self._reader.refused(f"{what} are named twice; put 'also' between two schedules", at=begin)
+            if by_and and last and what != last and not {what, last} & _TIMES:
+                raise self._reader.refused(
+                    f"either {last} or {what}, or both at once? Put 'also' in place of 'and', or leave 'and' out",
+                    at=begin,
+                )
             named.add(what)
             last = what
 

@@ -58,6 +58,8 @@ def _without(days: Days, times: int, exception: Phrase) -> list[tuple[Days, int]
     if not exception.names_times():
         return [(replace(days, without=(*days.without, excepted)), times)]
     rest = times & ~_named_by(exception)
+    if rest == times:
+        raise Misunderstood("what is excepted is not named before; times belong before 'except'")
     if excepted == _EVERY_DAY:
         return [(days, rest)]
     return [
@@ -192,15 +194,26 @@ def _even_length(length: Fraction) -> str:
 
 def _days(phrase: Phrase) -> Days:
     days = _plain_days(phrase)
-    if phrase.cadence == "weekly" and not phrase.names_days():
-        return replace(days, of_week=frozenset((0,)))
-    if phrase.cadence == "monthly" or (phrase.frequency is not None and phrase.frequency.unit == "month"):
+    unit = phrase.frequency.unit if phrase.frequency is not None else ""
+    if phrase.cadence == "weekly":
+        _require_fitting(phrase, fitting=not phrase.names_days() or bool(phrase.weekdays and not phrase.instances))
+        return days if phrase.names_days() else replace(days, of_week=frozenset((0,)))
+    if phrase.cadence == "monthly" or unit == "month":
+        _require_fitting(phrase, fitting=not phrase.names_days() or phrase.names_days_of_a_month())
         return _with_default_day(phrase, days, needs_month=False)
-    if phrase.cadence == "yearly" or (phrase.frequency is not None and phrase.frequency.unit == "year"):
+    if phrase.cadence == "yearly" or unit == "year":
+        once = phrase.days_of_year or phrase.weeks_of_year or (phrase.months and phrase.names_days_of_a_month())
+        _require_fitting(phrase, fitting=not phrase.names_days() or bool(once))
         return _with_default_day(phrase, days, needs_month=True)
     if phrase.frequency is None and not phrase.cadence and not phrase.names_times():
         return _beginning(phrase, days)
     return days
+
+
+def _require_fitting(phrase: Phrase, *, fitting: bool) -> None:
+    if not fitting:
+        often = phrase.cadence or f"every {phrase.frequency.text if phrase.frequency else ''}"
+        raise Misunderstood(f"{often!r} is not how often these days come")
 
 
 def _with_default_day(phrase: Phrase, days: Days, *, needs_month: bool) -> Days:

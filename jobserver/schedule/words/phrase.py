@@ -57,6 +57,10 @@ class Phrase:
             or self.weeks_of_year or self.weeks_of_month
         )  # fmt: skip
 
+    def names_days_of_a_month(self) -> bool:
+        """Whether its days come once or so in a month, not in every week."""
+        return bool(self.nth or self.instances or self.days or self.weeks_of_month)
+
     def names_times(self) -> bool:
         """Whether it names times of day, in whatever way."""
         return bool(self.times or self.hours or self.minutes or self.seconds or self.windows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
 
-from jobserver.errors import did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.schedule.words.refusal import Misunderstood
 from jobserver.schedule.words.tokens import Kind, Token, tokens_of
@@ -25,6 +25,11 @@ class Reader:
     def token(self) -> Token:
         """The next one."""
         return self._tokens[self._place]
+
+    @property
+    def latest(self) -> Token:
+        """The one before the next."""
+        return self._tokens[max(0, self._place - 1)]
 
     @property
     def following(self) -> Token:
@@ -83,10 +88,20 @@ class Reader:
         if token.kind is Kind.END:
             return Misunderstood(f"something is missing{wanted and f': {wanted}'}", at=token.start)
         if token.kind is Kind.WORD and token.text not in WORDS:
-            hint = did_you_mean(token.text[:30], WORDS)
-            return Misunderstood(f"unknown word {excerpt(token.text)}{hint}", at=token.start)
+            return self._misspelt(token)
         shown = excerpt(self._text[token.start :].split(" ")[0])
         return Misunderstood(f"{shown} has no meaning here{wanted and f': {wanted}'}", at=token.start)
+
+    def _misspelt(self, token: Token) -> Misunderstood:
+        close = get_close_matches(token.text[:30], WORDS, n=1)
+        if not close:
+            return Misunderstood(f"unknown word {excerpt(token.text)}", at=token.start)
+        rest = self._text[token.start + len(token.text) :]
+        return Misunderstood(
+            f"unknown word {excerpt(token.text)}; did you mean {close[0]!r}?",
+            at=token.start,
+            corrected=self._text[: token.start] + close[0] + rest,
+        )
 
     def refused(self, reason: str, *, instead: str = "", at: Token | None = None) -> Misunderstood:
         """The reason, at the next token or at one that was taken."""

@@ -59,14 +59,13 @@ def _pieces(text: str) -> Iterator[Token]:
 
 
 def _token(match: re.Match[str]) -> Token:
-    groups = {name: value for name, value in match.groupdict().items() if value is not None}
-    name = next(name for name in groups if name.startswith("kind"))
-    kind, start = _PATTERNS[int(name[4:])][0], match.start(name)
+    name = match.lastgroup or ""  # the outer group: it closes last
+    kind, start = _PATTERNS[int(name.removeprefix("kind"))][0], match.start(name)
     match kind:
         case Kind.TIME:
-            half = groups.get("half") or groups.get("hour_half") or ""
-            return Token(kind, groups.get("clock") or f"{groups['hour']}:00", start, half.replace(".", ""))
+            half = match["half"] or match["hour_half"] or ""
+            return Token(kind, match["clock"] or f"{match['hour']}:00", start, half.replace(".", ""))
         case Kind.ORDINAL:
-            return Token(kind, groups["ordinal"], start)
+            return Token(kind, match["ordinal"], start)
         case _:
-            return Token(kind, groups[name], start)
+            return Token(kind, match[name], start)

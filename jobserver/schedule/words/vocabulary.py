@@ -59,7 +59,10 @@ _OTHERS = (
     *("hour", "minute", "second", "day", "week", "month", "year"),
 )
 
-WORDS = frozenset((*WEEKDAYS, *DAY_SETS, *MONTHS, *UNITS, *ORDINAL_WORDS, *NAMED_TIMES, *CADENCES, *LEADING, *_OTHERS))
+WORDS = tuple(
+    sorted({*WEEKDAYS, *DAY_SETS, *MONTHS, *UNITS, *ORDINAL_WORDS, *NAMED_TIMES, *CADENCES, *LEADING, *_OTHERS})
+)
+"""Sorted, so that of two suggestions as good the same one is made every time."""
 
 
 def listed(words: Iterable[str]) -> str:
