@@ -182,7 +182,7 @@ class Supervisor:
             await self._stopped_within(timedelta(seconds=1))
 
     async def _pause(self, slot: Slot, code: int) -> None:
-        """A worker that died soon waits before the next one: 1, 2, 4 … 30 seconds; hopeless ones end everything."""
+        """A worker that died soon is followed at once, then after 1, 2, 4 … 30 seconds; hopeless ones end everything."""
         quick = not self._has_lived(slot)
         slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
         slot.has_lived = slot.has_lived or not quick
@@ -191,9 +191,9 @@ class Supervisor:
             _log.error("workers cannot start", how=how_it_ended(code), exit_code=self._exit_code)
             self._begin_stop()
             return
-        pause = min(LONGEST_PAUSE, self._first_pause * 2 ** (slot.quick_deaths - 1)) if quick else timedelta()
-        if code == 0 and slot.quick_deaths == 1:  # somebody ended it in order: no fault to wait for
-            pause = timedelta()
+        pause = timedelta()
+        if slot.quick_deaths > 1:
+            pause = min(LONGEST_PAUSE, self._first_pause * 2 ** (slot.quick_deaths - 2))
         _log.warning(
             "worker ended",
             worker=slot.number,

@@ -36,6 +36,17 @@ class Request:
     unique_key: str | None = None
     requested_by: str | None = None
 
+    def is_like(self, other: Request) -> bool:
+        """Whether the two differ in nothing but their data."""
+        return (
+            self.name is other.name
+            and self.at is other.at
+            and self.delay is other.delay
+            and self.priority is other.priority
+            and self.unique_key is other.unique_key
+            and self.requested_by is other.requested_by
+        )
+
 
 def job_document(request: Request, *, now: datetime, priority: int) -> Document:
     """The document for `pulseJobs`, `_id` included, so that inserting it twice is noticed. Raises DataError."""
@@ -45,7 +56,7 @@ def job_document(request: Request, *, now: datetime, priority: int) -> Document:
         "_id": ObjectId(),
         "name": request.name,
         "type": "normal",
-        "data": {} if request.data is None else request.data,
+        "data": data_of(request),
         "priority": priority if request.priority is None else checked_priority(request.priority),
         "status": Status.SCHEDULED if due > now else Status.QUEUED,
         "nextRunAt": due,
@@ -56,6 +67,11 @@ def job_document(request: Request, *, now: datetime, priority: int) -> Document:
     if request.requested_by is not None:
         document["requestedBy"] = request.requested_by
     return document
+
+
+def data_of(request: Request) -> Any:
+    """What is stored as `data`; nothing is an empty mapping."""
+    return {} if request.data is None else request.data
 
 
 def due_at(request: Request, *, now: datetime) -> datetime:
