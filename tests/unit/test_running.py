@@ -83,6 +83,7 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
         wakeups=Wakeups(monotonic=time.monotonic),
         lease=lease,
         databases=UNUSED,
+        may_run=UNUSED,
         settle=lambda run, outcome: ends.append((run, outcome)),
         monotonic=time.monotonic,
     )

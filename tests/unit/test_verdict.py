@@ -19,7 +19,7 @@ from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_recurrence, own_retry
 from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.runner.pulse.running import Run, Stop, idempotency_key
-from jobserver.runner.pulse.verdict import MAX_RESULT_BYTES, judge, missed_occurrence
+from jobserver.runner.pulse.verdict import MAX_RESULT_BYTES, judge
 from jobserver.schedule import Schedule
 from jobserver.store.claims import as_claimed
 from jobserver.store.documents import ABSENT, Settlement
@@ -243,11 +243,26 @@ def test_the_moment_that_has_just_run_does_not_come_again_although_the_clock_her
 def test_what_was_missed_meanwhile_is_named_once() -> None:
     run = a_run(RECURRING, schedule=EVERY_MINUTE)
     late = NOW + 5 * MINUTE
-    upcoming = verdict(run, completed(1), now=late).next_run_at
-    assert upcoming == DUE + 6 * MINUTE
-    assert missed_occurrence(run, upcoming) == DUE + MINUTE
-    assert missed_occurrence(run, DUE + MINUTE) is None
-    assert missed_occurrence(run, None) is None
+    told = verdict(run, completed(1), now=late)
+    assert told.next_run_at == DUE + 6 * MINUTE
+    assert [skipped.at for skipped in told.skipped] == [DUE + number * MINUTE for number in range(1, 6)]
+    assert verdict(run, completed(1)).skipped == ()
+
+
+def test_no_occurrence_is_left_out_where_all_are_caught_up_with_and_a_retry_comes_before_the_next() -> None:
+    every = Schedule.parse("* * * * *", misfire="all")
+    retry = Retry(attempts=3, delay=timedelta(seconds=40))
+    told = verdict(a_run(RECURRING, schedule=every), completed(1), now=NOW + 5 * MINUTE)
+    assert (told.next_run_at, told.skipped) == (DUE + MINUTE, ())
+    told = verdict(a_run(RECURRING, schedule=every, retry=retry), failed(ValueError("x")), now=NOW + 5 * MINUTE)
+    assert told.transition is Transition.RETRY
+
+
+def test_jitter_moves_the_document_and_remembers_the_occurrence() -> None:
+    run = a_run(RECURRING, schedule=Schedule.parse("* * * * *", jitter="30 seconds"))
+    told = judge(run, completed(1), now=lambda: NOW, random=lambda: 0.5)
+    assert told.occurrence_at == DUE + MINUTE
+    assert told.next_run_at == DUE + MINUTE + timedelta(seconds=15)
 
 
 def test_a_retry_that_the_next_occurrence_would_overtake_is_none() -> None:
@@ -350,7 +365,7 @@ def test_a_pulse_document_brings_its_own_recurrence(document: dict[str, Any], ex
     if expected is not None:
         told = verdict(a_run({"type": "normal", **document}, schedule=EVERY_MINUTE), completed(1))
         assert told.next_run_at == expected
-        assert missed_occurrence(a_run(document, schedule=EVERY_MINUTE), expected) is None
+        assert told.skipped == ()
 
 
 @pytest.mark.parametrize("kind", list(OutcomeKind))

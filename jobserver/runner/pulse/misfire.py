@@ -54,8 +54,12 @@ def due_by(now: datetime, first: datetime, recurrence: Recurrence) -> Due:
 
 def following(recurrence: Recurrence, occurrence: datetime, now: datetime) -> datetime | None:
     """When the document is due next, after the run for `occurrence` has ended by `now`."""
-    catches_up = recurrence.schedule.misfire.kind is MisfireKind.ALL and not recurrence.foreign
-    return recurrence.after(occurrence if catches_up else max(now, occurrence))
+    return recurrence.after(occurrence if catches_up(recurrence) else max(now, occurrence))
+
+
+def catches_up(recurrence: Recurrence) -> bool:
+    """Whether no occurrence makes way for a later one."""
+    return recurrence.schedule.misfire.kind is MisfireKind.ALL and not recurrence.foreign
 
 
 def overlapped(recurrence: Recurrence, occurrence: datetime, upcoming: datetime | None) -> tuple[Skipped, ...]:

@@ -10,7 +10,7 @@ from jobserver.errors import DataError, FatalError, RetryableError
 from jobserver.execution import Outcome, OutcomeKind
 from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_retry
-from jobserver.runner.pulse.misfire import MISSED, following, overlapped
+from jobserver.runner.pulse.misfire import MISSED, catches_up, following, overlapped
 from jobserver.runner.pulse.recurrence import recurrence
 from jobserver.runner.pulse.running import Run, Stop
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
@@ -26,9 +26,12 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
         return _stopped(run, run.stop)
     outcome = _storable(outcome)
     follows = recurrence(run.job, run.known.settings.schedule)
-    upcoming = following(follows, run.job.scheduled_at, now()) if follows else None
-    settlement = _settlement(run, outcome, upcoming, now=now, random=random)
-    if follows and settlement.transition is not Transition.RETRY:
+    if follows is None:
+        return _settlement(run, outcome, None, now=now, random=random)
+    upcoming = following(follows, run.job.scheduled_at, now())
+    settlement = _settlement(run, outcome, None if catches_up(follows) else upcoming, now=now, random=random)
+    if settlement.transition is not Transition.RETRY:
+        settlement.next_run_at = upcoming
         settlement.skipped = overlapped(follows, run.job.scheduled_at, upcoming)
         if upcoming is not None and follows.schedule.jitter:
             settlement.next_run_at = follows.schedule.jittered(upcoming, random())
@@ -37,35 +40,23 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
 
 
 def _settlement(
-    run: Run, outcome: Outcome, upcoming: datetime | None, *, now: Callable[[], datetime], random: Callable[[], float]
+    run: Run,
+    outcome: Outcome,
+    retry_until: datetime | None,
+    *,
+    now: Callable[[], datetime],
+    random: Callable[[], float],
 ) -> Settlement:
     match outcome.kind:
         case OutcomeKind.COMPLETED:
-            return Settlement(
-                job=run.job,
-                transition=Transition.COMPLETE,
-                duration=run.elapsed(),
-                result=ABSENT if outcome.result is None else outcome.result,
-                next_run_at=upcoming,
-            )
+            result = ABSENT if outcome.result is None else outcome.result
+            return Settlement(job=run.job, transition=Transition.COMPLETE, duration=run.elapsed(), result=result)
         case OutcomeKind.CANCELLED:
-            return Settlement(
-                job=run.job,
-                transition=Transition.CANCEL,
-                duration=run.elapsed(),
-                reason=outcome.message,
-                next_run_at=upcoming,
-            )
+            return Settlement(job=run.job, transition=Transition.CANCEL, duration=run.elapsed(), reason=outcome.message)
         case OutcomeKind.SKIPPED:
-            return Settlement(
-                job=run.job,
-                transition=Transition.SKIP,
-                duration=timedelta(),
-                reason=MISSED,
-                next_run_at=upcoming,
-            )
+            return Settlement(job=run.job, transition=Transition.SKIP, duration=timedelta(), reason=MISSED)
         case OutcomeKind.FAILED | OutcomeKind.INTERRUPTED:
-            return _failed(run, outcome, upcoming, now=now, random=random)
+            return _failed(run, outcome, retry_until, now=now, random=random)
         case _:
             assert_never(outcome.kind)
 
@@ -95,15 +86,18 @@ def _stopped(run: Run, stop: Stop) -> Settlement:
 
 
 def _failed(
-    run: Run, outcome: Outcome, upcoming: datetime | None, *, now: Callable[[], datetime], random: Callable[[], float]
+    run: Run,
+    outcome: Outcome,
+    retry_until: datetime | None,
+    *,
+    now: Callable[[], datetime],
+    random: Callable[[], float],
 ) -> Settlement:
     error = ErrorRecord(message=outcome.message or "interrupted", stack=outcome.stack)
     delay = retry_delay(run.job, outcome.error, run.known.settings.retry, random)
     # The next regular occurrence takes the place of a retry that would come after it.
-    if delay is None or (upcoming is not None and upcoming <= now() + delay):
-        return Settlement(
-            job=run.job, transition=Transition.FAIL, duration=run.elapsed(), error=error, next_run_at=upcoming
-        )
+    if delay is None or (retry_until is not None and retry_until <= now() + delay):
+        return Settlement(job=run.job, transition=Transition.FAIL, duration=run.elapsed(), error=error)
     return Settlement(job=run.job, transition=Transition.RETRY, duration=run.elapsed(), error=error, retry_in=delay)
 
 
