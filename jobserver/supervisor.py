@@ -182,7 +182,7 @@ class Supervisor:
             await self._stopped_within(timedelta(seconds=1))
 
     async def _pause(self, slot: Slot, code: int) -> None:
-        """A worker that died soon is followed at once, then after 1, 2, 4 … 30 seconds; hopeless ones end everything."""
+        """A worker that died soon is followed at once, then after 1, 2, 4 … 30 s; hopeless ones end everything."""
         quick = not self._has_lived(slot)
         slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
         slot.has_lived = slot.has_lived or not quick

@@ -64,7 +64,7 @@ def mongo_uri(mongod: EmbeddedMongo) -> str:
 @pytest.fixture(scope="session")
 def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
     """A client for looking at what happened; its moments are aware."""
-    with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+    with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True, datetime_conversion="DATETIME_AUTO") as client:
         yield client
 
 
