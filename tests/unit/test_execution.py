@@ -23,7 +23,7 @@ from jobserver.schedule import Schedule
 
 pytestmark = pytest.mark.timeout(20)
 
-COMPLETED, FAILED, CANCELLED, INTERRUPTED = OutcomeKind
+COMPLETED, FAILED, CANCELLED, INTERRUPTED, _SKIPPED = OutcomeKind
 
 
 class Line:
