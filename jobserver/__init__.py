@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jobserver.retry import Retry
     from jobserver.schedule import Schedule
     from jobserver.server import JobServer
+    from jobserver.task import Task
 
 __all__ = [
     "FatalError",
@@ -28,6 +29,7 @@ __all__ = [
     "RetryableError",
     "Schedule",
     "SyncJobClient",
+    "Task",
     "validate_config",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "RetryableError": "jobserver.errors",
     "Schedule": "jobserver.schedule",
     "SyncJobClient": "jobserver.client",
+    "Task": "jobserver.task",
     "validate_config": "jobserver.manager.overrides",
 }
 

@@ -18,9 +18,13 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
+from jobserver.schedule import ScheduleSource
+from jobserver.store import tasks
 from jobserver.store.collections import CollectionNames
 from jobserver.store.enqueue import Request
 from jobserver.store.queue import AsyncQueue, SyncQueue
+from jobserver.store.tasks import TaskRequest
+from jobserver.task import Task
 
 
 class JobClient:
@@ -60,6 +64,51 @@ class JobClient:
         """Ask for many runs in few commands; returns the documents' ids in the same order."""
         return await self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
 
+    async def schedule(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        start_at: datetime | None = None,
+        recurrence: ScheduleSource | bool | None = None,
+        start_after: Task | Any = None,
+        priority: int | None = None,
+        unique_key: str | None = None,
+        session: AsyncClientSession | None = None,
+    ) -> Task:
+        """Ask for a task: runs of `name` with these arguments, at a moment, again and again, or after another task.
+
+        `start_at` alone is one run, not before that moment. `recurrence` is any schedule that recurs (cron, words, a
+        length), with its time zone, misfire policy and so on where it is a Schedule or a mapping; an interval counts
+        from `start_at`, or from now. `start_after` is a task, or the id of any job document: one run once it has
+        completed, with recurrence=True one after each of its completions; when it fails or is cancelled, so is this.
+        While a task with the same name and `unique_key` is active, that one is returned as it is. Raises DataError,
+        ScheduleError, and UnknownTask where there is nothing to start after.
+        """
+        request = TaskRequest(
+            name=name,
+            data=data,
+            start_at=start_at,
+            recurrence=recurrence,
+            start_after=start_after,
+            priority=priority,
+            unique_key=unique_key,
+        )
+        return await self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
+
+    async def tasks(self, name: str | None = None, *, status: str | None = None, limit: int = 100) -> list[Task]:
+        """What `schedule` has made, the newest first: all of it, of one job, or in one status. Raises DataError."""
+        return await self._queue.carry_out(tasks.listed(self._queue.desk, name=name, status=status, limit=limit))
+
+    async def cancel(self, task: Task | Any, *, session: AsyncClientSession | None = None) -> Task:
+        """End a task, or any job document by its id, for good, and with it what waits to start after it.
+
+        A run that is under way is not interrupted; it is the last and is not retried, and what starts after the task
+        still follows how it ends. A task that has ended already is returned as it is. Raises UnknownTask, and DataError
+        for the document that holds a job's own schedule.
+        """
+        return await self._queue.carry_out(tasks.cancel(self._queue.desk, task, session), session=session)
+
 
 class SyncJobClient:
     """The same for code without an event loop."""
@@ -93,6 +142,38 @@ class SyncJobClient:
     ) -> list[Any]:
         """Ask for many runs; see JobClient.enqueue_many."""
         return self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
+
+    def schedule(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        start_at: datetime | None = None,
+        recurrence: ScheduleSource | bool | None = None,
+        start_after: Task | Any = None,
+        priority: int | None = None,
+        unique_key: str | None = None,
+        session: ClientSession | None = None,
+    ) -> Task:
+        """Ask for a task; see JobClient.schedule."""
+        request = TaskRequest(
+            name=name,
+            data=data,
+            start_at=start_at,
+            recurrence=recurrence,
+            start_after=start_after,
+            priority=priority,
+            unique_key=unique_key,
+        )
+        return self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
+
+    def tasks(self, name: str | None = None, *, status: str | None = None, limit: int = 100) -> list[Task]:
+        """What `schedule` has made; see JobClient.tasks."""
+        return self._queue.carry_out(tasks.listed(self._queue.desk, name=name, status=status, limit=limit))
+
+    def cancel(self, task: Task | Any, *, session: ClientSession | None = None) -> Task:
+        """End a task for good; see JobClient.cancel."""
+        return self._queue.carry_out(tasks.cancel(self._queue.desk, task, session), session=session)
 
 
 def requests(

@@ -13,6 +13,7 @@ JobServerError
 ├── DefinitionError         a job file or class is not a job
 ├── DataError               data, progress or a result that cannot be stored
 ├── UnknownJob              no job of that name
+├── UnknownTask             no task with that id
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
 """
@@ -99,6 +100,14 @@ class UnknownJob(JobServerError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         super().__init__(f"unknown job {name!r}{did_you_mean(name, known)}")
         self.name = name
+
+
+class UnknownTask(JobServerError):
+    """No job document has that id, or it was removed."""
+
+    def __init__(self, id_: object) -> None:
+        super().__init__(f"no task {id_!r}: it was removed, its retention is over, or the id is of another collection")
+        self.id = id_
 
 
 class DatabaseError(JobServerError):

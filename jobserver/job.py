@@ -91,8 +91,12 @@ class CancelFlag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """This run, for the code that runs. `fence` grows with each claim of the document; `idempotency_key` is the same
-    for every attempt at one occurrence, so another system can refuse what it has already done."""
+    """This run, for the code that runs.
+
+    `fence` grows with each claim of the document; `idempotency_key` is the same for every attempt at one occurrence, so
+    another system can refuse what it has already done. `last_completed_at` is the end of the last run of this task, or
+    of this recurring job, that went well: None before the first.
+    """
 
     name: str
     job_id: Any
@@ -102,6 +106,7 @@ class JobContext:
     idempotency_key: str
     scheduled_at: datetime
     server: str
+    last_completed_at: datetime | None = None
     cancelled: CancelFlag = field(default_factory=CancelFlag)
 
 

@@ -14,6 +14,7 @@ from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.lengths import parse_length
 from jobserver.settings.uri import without_credentials
+from jobserver.task import RETENTION
 
 Sort = tuple[tuple[str, int], ...]
 
@@ -202,7 +203,7 @@ class PulseSettings(Section):
     default_lock_limit: Limit = 1
     default_lock_lifetime: Annotated[timedelta, _length(timedelta(seconds=1), 30 * DAY)] = timedelta(minutes=55)
     sort: Annotated[Sort, BeforeValidator(_sort)] = (("priority", -1), ("nextRunAt", 1))
-    retention: Retention = 7 * DAY
+    retention: Retention = RETENTION
     failed_retention: Retention = 30 * DAY
     history_retention: Retention = 30 * DAY
     lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)

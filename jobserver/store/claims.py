@@ -32,6 +32,7 @@ RUN_FIELDS = (
     *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
     *("lockToken", "lockedBy", "fence", "attempt", "lastRunAt"),
     *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
+    *("recurrence", "startAfter", "hasDependents", "lastCompletedAt"),
 )
 
 
@@ -188,11 +189,15 @@ def as_claimed(document: Document) -> ClaimedJob:
         attempt=int(document["attempt"]),
         started_at=document["lastRunAt"],
         scheduled_at=_moment(document.get("scheduledFor")),
-        # Pulse also repeats documents of type "normal"
-        recurring=document.get("type") == "single" or document.get("repeatInterval") is not None,
+        recurring=_recurs(document),
         document=document,
         run_id=f"{id_}:{fence}",
     )
+
+
+def _recurs(document: Document) -> bool:
+    """The holder of a job, a task with a recurrence, and whatever Pulse repeats."""
+    return document.get("type") == "single" or bool(document.get("recurrence") or document.get("repeatInterval"))
 
 
 def _start_order(document: Document) -> tuple[float, datetime]:

@@ -51,6 +51,10 @@ class ClaimedJob:
     document: Mapping[str, Any]
     run_id: str
 
+    def continues(self, next_run_at: datetime | None) -> bool:
+        """Whether the document is still waited for once this run has ended: by a schedule, or after its parent."""
+        return next_run_at is not None or self.document.get("recurrence") is True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRecord:

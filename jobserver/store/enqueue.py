@@ -35,6 +35,7 @@ class Request:
     priority: int | None = None
     unique_key: str | None = None
     requested_by: str | None = None
+    timing: Mapping[str, Any] | None = None  # of a task: instead of the fields that say when it is due
 
     def is_like(self, other: Request) -> bool:
         """Whether the two differ in nothing but their data."""
@@ -45,6 +46,7 @@ class Request:
             and self.priority is other.priority
             and self.unique_key is other.unique_key
             and self.requested_by is other.requested_by
+            and self.timing is other.timing
         )
 
 
@@ -62,6 +64,9 @@ def job_document(request: Request, *, now: datetime, priority: int) -> Document:
         "nextRunAt": due,
         "createdAt": now,
     }
+    if request.timing is not None:
+        del document["nextRunAt"]
+        document |= request.timing
     if request.unique_key is not None:
         document["uniqueKey"] = _encodable(str(request.unique_key), "unique_key")
     if request.requested_by is not None:

@@ -14,6 +14,7 @@ REMOVE = "$$REMOVE"
 
 LARGEST_COUNT = 2**53  # beyond it programs in JavaScript, such as Pulse, cannot count
 LOCK_FIELDS = ("lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot")
+OCCURRENCE_FIELDS = ("attempt", "crashes", "scheduledFor", "occurrenceAt")
 
 
 def literal(value: Any) -> Expression:
@@ -48,6 +49,16 @@ def since(field: str) -> Expression:
 def is_moment(field: str) -> Expression:
     """Whether `field` holds a date."""
     return {"$eq": [{"$type": f"${field}"}, "date"]}
+
+
+def is_there(field: str) -> Expression:
+    """Whether `field` holds anything but null."""
+    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
+
+
+def either(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
+    """One of two."""
+    return {"$cond": [condition, then, otherwise]}
 
 
 def keep(field: str) -> Expression:

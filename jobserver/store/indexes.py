@@ -72,6 +72,10 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             unique=True,
             partialFilterExpression={"globalSlot": {"$exists": True}},
         ),
+        # chains: what waits for the end of another document
+        IndexModel("startAfter", name="chains", partialFilterExpression={"follows": {"$exists": True}}),
+        # the list of tasks
+        IndexModel([("createdAt", DESCENDING)], name="tasks", partialFilterExpression={"task": True}),
         # retention
         IndexModel(
             [("expireAt", ASCENDING)],

@@ -14,6 +14,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
+from jobserver.store.arming import Arming, arm
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
 from jobserver.store.states import Transition
@@ -73,34 +74,12 @@ class JobStore:
         except PyMongoError as error:
             raise DatabaseError(f"the locks of {owner} could not be given back: {what_mongodb_said(error)}") from error
 
-    async def arm(
-        self,
-        name: str,
-        *,
-        key: str,
-        first: Any,
-        recurs: bool,
-        enabled: bool,
-        priority: int,
-        fields: Document,
-        create: bool,
-        afresh: bool,
-        occurrence: Any = None,
-    ) -> datetime | None:
+    async def arm(self, name: str, arming: Arming, *, create: bool) -> datetime | None:
         """Give the recurring document of a job its schedule; returns its next moment, None where there is none.
 
         Without `create` a document that is not there, or is not ours, is left so.
         """
-        change = transitions.arm(
-            key=key,
-            first=first,
-            recurs=recurs,
-            enabled=enabled,
-            priority=priority,
-            fields=fields,
-            afresh=afresh,
-            occurrence=occurrence,
-        )
+        change = arm(arming)
         holder: Document = {"name": name, "type": "single"}
         if not create:
             holder["scheduleKey"] = {"$exists": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -22,34 +22,63 @@ from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
 from jobserver.store.enqueue import Request, check_name, check_storable, data_of, job_document
 from jobserver.store.indexes import job_indexes
+from jobserver.store.steps import Result, Steps, carried_out, carried_out_plainly
 
 CLOCK_AGE = timedelta(minutes=1)
 PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
 RACES = 10
 
 
-class _Desk:
-    """What both queues know: MongoDB's time, the jobs' priorities, and how a document looks."""
+class Desk:
+    """What both queues know: MongoDB's time, the jobs' priorities, and how a document comes into the collection."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Any, names: CollectionNames) -> None:
+        self.jobs, self.runs = database[names.jobs], database[names.runs]
         self.clock = ServerClock()
-        self.unique_index_there = False
+        self._database, self._configs = database, database[names.configs]
+        self._unique_index_there = False
         self._priorities: dict[str, tuple[float, int]] = {}
 
-    def unknown_priorities(self, requests: Sequence[Request]) -> list[str]:
+    def add(self, requests: Sequence[Request], session: Any) -> Steps[list[Any]]:
+        """Insert what is asked for; the ids in its order."""
+        for request in requests:
+            check_name(request.name)
+        yield from self.know_the_time()
+        if unknown := self._unknown_priorities(requests):
+            self._learn_priorities(unknown, (yield self._configs.find(*_priorities_of(unknown)).to_list()))
+        if self._needs_unique_index(requests, session):
+            yield self.jobs.create_indexes([unique_key_index()])
+            self._unique_index_there = True
+        ids: list[Any] = []
+        for unique, group in _grouped(self._made(requests)):
+            if unique:
+                for document in group:
+                    ids.append((yield from _insert_unique(self.jobs, document, session)))
+            elif len(group) == 1:
+                ids.append((yield self.jobs.insert_one(group[0], session=session)).inserted_id)
+            else:
+                ids += (yield self.jobs.insert_many(group, ordered=False, session=session)).inserted_ids
+        return ids
+
+    def know_the_time(self) -> Steps[None]:
+        """Ask for MongoDB's clock, unless it was asked a moment ago."""
+        if self.clock.is_older_than(CLOCK_AGE):
+            self.clock.hear(_local_time((yield self._database.command("hello"))))
+
+    def _unknown_priorities(self, requests: Sequence[Request]) -> list[str]:
         """The names whose priority has to be looked up."""
         now = time.monotonic()
         names = {request.name for request in requests if request.priority is None}
         return [name for name in names if self._priorities.get(name, (0.0, 0))[0] < now]
 
-    def learn_priorities(self, names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
+    def _learn_priorities(self, names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
         """Remember what `jobConfigs` says, NORMAL for jobs that it does not know."""
         found = {name: _priority(config) for config in configs if isinstance(name := config.get("jobName"), str)}
         until = time.monotonic() + PRIORITY_AGE
         for name in names:
             self._priorities[name] = (until, found.get(name, int(Priority.NORMAL)))
 
-    def documents(self, requests: Sequence[Request]) -> list[Document]:
+    def _made(self, requests: Sequence[Request]) -> list[Document]:
         """All documents, or DataError before anything was inserted."""
         now = self.clock.now()
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -69,35 +98,29 @@ class _Desk:
             last = request
             yield document
 
-    def needs_unique_index(self, requests: Sequence[Request], session: Any) -> bool:
+    def _needs_unique_index(self, requests: Sequence[Request], session: Any) -> bool:
         """Whether a unique key may come before a server, or this queue, has made its index.
 
         Inside a transaction that is any moment: once it has inserted something, the index can no longer be made.
         """
         keyed = session is not None or any(request.unique_key is not None for request in requests)
-        return keyed and not self.unique_index_there
+        return keyed and not self._unique_index_there
 
 
 class AsyncQueue:
     """On a PyMongo AsyncDatabase."""
 
     def __init__(self, database: AsyncDb, names: CollectionNames) -> None:
-        self._database, self._names, self._desk = deciding(database), names, _Desk()
+        self.desk = Desk(deciding(database), names)
 
     async def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
         """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
-        steps = _add(self._database, self._names, self._desk, requests, session)
+        return await self.carry_out(self.desk.add(requests, session), session=session)
+
+    async def carry_out(self, steps: Steps[Result], *, session: Any = None) -> Result:
+        """Steps of this desk, their errors in our words."""
         try:
-            command = next(steps)
-            while True:
-                try:
-                    answer = await command
-                except PyMongoError as error:
-                    command = steps.throw(error)
-                else:
-                    command = steps.send(answer)
-        except StopIteration as end:
-            return list(end.value)
+            return await carried_out(steps)
         except (PyMongoError, InvalidDocument) as error:
             raise _translated(error, session) from error
 
@@ -106,17 +129,16 @@ class SyncQueue:
     """On a PyMongo Database."""
 
     def __init__(self, database: SyncDb, names: CollectionNames) -> None:
-        self._database, self._names, self._desk = deciding_sync(database), names, _Desk()
+        self.desk = Desk(deciding_sync(database), names)
 
     def add(self, requests: Sequence[Request], *, session: Any = None) -> list[Any]:
         """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
-        steps = _add(self._database, self._names, self._desk, requests, session)
+        return self.carry_out(self.desk.add(requests, session), session=session)
+
+    def carry_out(self, steps: Steps[Result], *, session: Any = None) -> Result:
+        """Steps of this desk, their errors in our words."""
         try:
-            answer = next(steps)
-            while True:
-                answer = steps.send(answer)
-        except StopIteration as end:
-            return list(end.value)
+            return carried_out_plainly(steps)
         except (PyMongoError, InvalidDocument) as error:
             raise _translated(error, session) from error
 
@@ -133,34 +155,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-Steps = Generator[Any, Any, Any]
-"""Commands for a database that may be async: each is yielded, and its answer sent back."""
-
-
-def _add(database: Any, names: CollectionNames, desk: _Desk, requests: Sequence[Request], session: Any) -> Steps:
-    jobs, configs = database[names.jobs], database[names.configs]
-    for request in requests:
-        check_name(request.name)
-    if desk.clock.is_older_than(CLOCK_AGE):
-        desk.clock.hear(_local_time((yield database.command("hello"))))
-    if unknown := desk.unknown_priorities(requests):
-        desk.learn_priorities(unknown, (yield configs.find(*_priorities_of(unknown)).to_list()))
-    if desk.needs_unique_index(requests, session):
-        yield jobs.create_indexes([unique_key_index()])
-        desk.unique_index_there = True
-    ids: list[Any] = []
-    for unique, group in _grouped(desk.documents(requests)):
-        if unique:
-            for document in group:
-                ids.append((yield from _insert_unique(jobs, document, session)))
-        elif len(group) == 1:
-            ids.append((yield jobs.insert_one(group[0], session=session)).inserted_id)
-        else:
-            ids += (yield jobs.insert_many(group, ordered=False, session=session)).inserted_ids
-    return ids
-
-
-def _insert_unique(jobs: Any, document: Document, session: Any) -> Steps:
+def _insert_unique(jobs: Any, document: Document, session: Any) -> Steps[Any]:
     """The id of the active document with this key: the one that is there, or this one."""
     which = {"name": document["name"], "uniqueKey": document["uniqueKey"]}
     insert = {"$setOnInsert": {key: value for key, value in document.items() if key not in which}}

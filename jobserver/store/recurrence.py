@@ -14,14 +14,14 @@ def first_moment(schedule: Schedule, *, now: datetime) -> Expression | None:
     """When it fires first, counted from the server's now; None for one that never does by itself."""
     match schedule.kind:
         case ScheduleKind.CRON:
-            return _stored(schedule.next_after(now))
+            return stored_moment(schedule.next_after(now))
         case ScheduleKind.ONCE:
-            return _stored(schedule.value)
+            return stored_moment(schedule.value)
         case ScheduleKind.INTERVAL:
             if schedule.start is None and not schedule.exclude and schedule.end is None:
                 assert isinstance(schedule.value, timedelta)
                 return from_now(schedule.value)  # counted from the anchor that the same update writes
-            return _stored(schedule.next_after(now, anchor=now))
+            return stored_moment(schedule.next_after(now, anchor=now))
         case ScheduleKind.NOW:
             return NOW
         case ScheduleKind.MANUAL:
@@ -49,7 +49,7 @@ def pulse_fields(schedule: Schedule) -> Document:
     return {"repeatInterval": interval, "repeatTimezone": zone}
 
 
-def _stored(moment: object) -> datetime | None:
+def stored_moment(moment: object) -> datetime | None:
     """Cut to the milliseconds that a document can hold."""
     if not isinstance(moment, datetime):
         return None

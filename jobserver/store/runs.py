@@ -98,6 +98,19 @@ def skipped_document(job: ClaimedJob, skipped: Skipped, *, server: str, at: date
     return document
 
 
+def cancelled_document(job: Document, id_: str, *, server: str, reason: str) -> Document:
+    """The entry of a run that was waited for and will not come; its moments are the server's to say."""
+    return {
+        "_id": id_,
+        "jobId": job["_id"],
+        "name": job.get("name"),
+        "status": Status.CANCELLED,
+        "duration": 0,
+        "server": server,
+        "reason": reason,
+    }
+
+
 def crash_record(job: ClaimedJob, *, server: str, reason: str, duration: timedelta) -> RunRecord:
     """The entry of a run whose own server can no longer write it."""
     return RunRecord(job=job, status=Status.FAILED, server=server, duration=duration, error=ErrorRecord(message=reason))

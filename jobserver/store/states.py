@@ -39,6 +39,8 @@ class Transition(StrEnum):
     REAP = "reap"
     BURY = "bury"
     REVIVE = "revive"
+    FOLLOW = "follow"
+    WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +72,8 @@ TRANSITIONS: Mapping[Transition, Move] = {
     Transition.BURY: Move((Status.RUNNING,), Status.FAILED),
     # somebody asked for one more go
     Transition.REVIVE: Move((Status.FAILED, Status.CANCELLED), Status.QUEUED),
+    # the task that it starts after has completed
+    Transition.FOLLOW: Move((*WAITING, *ENDED), Status.QUEUED),
+    # somebody does not want it any more, or the task that it starts after has failed
+    Transition.WITHDRAW: Move((*WAITING, *ENDED), Status.CANCELLED),
 }

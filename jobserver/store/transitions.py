@@ -19,11 +19,14 @@ from jobserver.store.expressions import (
     BEGINNING,
     LOCK_FIELDS,
     NOW,
+    OCCURRENCE_FIELDS,
     REMOVE,
     Document,
     Expression,
+    either,
     from_now,
     is_moment,
+    is_there,
     keep,
     literal,
     milliseconds,
@@ -33,11 +36,12 @@ from jobserver.store.expressions import (
 from jobserver.store.states import TRANSITIONS, Transition
 
 MAX_CRASHES = 3
+WITHDRAWN: Expression = {"$eq": ["$withdrawn", True]}  # cancelled while it ran: that run is the last
+CANCELLED = TRANSITIONS[Transition.WITHDRAW].target
 MAX_BYTES = 14 * 1024 * 1024  # of MongoDB's 16 MiB: a result and a traceback have to find room
 
 Pipeline = list[Document]
 
-_OCCURRENCE_FIELDS = ("attempt", "crashes", "scheduledFor")
 _FAILURE_FIELDS = ("failedAt", "lastError", "failReason", "stack", "poison")
 
 
@@ -84,7 +88,7 @@ def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
                 "runCount": plus("runCount", 1),
             }
         },
-        {"$unset": ["progress", "progressData", "expireAt", "cancelReason"]},
+        {"$unset": ["progress", "progressData", "expireAt", "cancelReason", "withdrawn"]},
     ]
 
 
@@ -121,7 +125,7 @@ def complete(settlement: Settlement, retention: timedelta) -> Pipeline:
     changes = _ended(Transition.COMPLETE, settlement, retention)
     changes["finishedCount"] = plus("finishedCount", 1)
     changes["lastCompletedAt"] = NOW
-    removed = [*LOCK_FIELDS, *_OCCURRENCE_FIELDS, *_FAILURE_FIELDS, "uniqueKey"]
+    removed = [*LOCK_FIELDS, *OCCURRENCE_FIELDS, *_FAILURE_FIELDS]
     if settlement.result is ABSENT:
         removed.append("result")
     else:
@@ -132,7 +136,8 @@ def complete(settlement: Settlement, retention: timedelta) -> Pipeline:
 def retry(settlement: Settlement) -> Pipeline:
     """running → scheduled: the wait is in the database, and the occurrence keeps its count of attempts."""
     changes = _ended(Transition.RETRY, settlement, None) | _failure(settlement.error)
-    changes["nextRunAt"] = from_now(settlement.retry_in or timedelta())
+    changes["nextRunAt"] = either(WITHDRAWN, REMOVE, from_now(settlement.retry_in or timedelta()))
+    changes["status"] = either(WITHDRAWN, CANCELLED, changes["status"])
     if settlement.job.recurring:  # misfire may have moved the run on from the occurrence that was claimed
         changes["scheduledFor"] = settlement.job.scheduled_at
     return [{"$set": changes}, {"$unset": list(LOCK_FIELDS)}]
@@ -141,7 +146,7 @@ def retry(settlement: Settlement) -> Pipeline:
 def fail(settlement: Settlement, retention: timedelta) -> Pipeline:
     """running → failed: no attempts are left, or the error allows none."""
     changes = _ended(Transition.FAIL, settlement, retention) | _failure(settlement.error)
-    return _changed(changes, [*LOCK_FIELDS, *_OCCURRENCE_FIELDS, "uniqueKey"], settlement)
+    return _changed(changes, [*LOCK_FIELDS, *OCCURRENCE_FIELDS], settlement)
 
 
 def cancel(settlement: Settlement, retention: timedelta) -> Pipeline:
@@ -149,7 +154,7 @@ def cancel(settlement: Settlement, retention: timedelta) -> Pipeline:
     changes = _ended(Transition.CANCEL, settlement, retention)
     if settlement.reason:
         changes["cancelReason"] = literal(settlement.reason)
-    return _changed(changes, [*LOCK_FIELDS, *_OCCURRENCE_FIELDS, "uniqueKey"], settlement)
+    return _changed(changes, [*LOCK_FIELDS, *OCCURRENCE_FIELDS], settlement)
 
 
 def skip(settlement: Settlement) -> Pipeline:
@@ -159,7 +164,7 @@ def skip(settlement: Settlement) -> Pipeline:
         "runCount": plus("runCount", -1),
         "settledBy": settlement.job.token,
     }
-    return _changed(changes, [*LOCK_FIELDS, *_OCCURRENCE_FIELDS], settlement)
+    return _changed(changes, [*LOCK_FIELDS, *OCCURRENCE_FIELDS], settlement)
 
 
 def release() -> Pipeline:
@@ -167,7 +172,9 @@ def release() -> Pipeline:
     return [
         {
             "$set": {
-                "status": TRANSITIONS[Transition.RELEASE].target,
+                "status": either(WITHDRAWN, CANCELLED, TRANSITIONS[Transition.RELEASE].target),
+                "nextRunAt": either(WITHDRAWN, REMOVE, keep("nextRunAt")),
+                "settledBy": either(WITHDRAWN, "$lockToken", keep("settledBy")),
                 "attempt": plus("attempt", -1),
                 "runCount": plus("runCount", -1),
             }
@@ -180,6 +187,8 @@ def reap(reason: str) -> Pipeline:
     """running → queued, or failed and marked as poison at the third crash; a crash is no failed attempt."""
     crashes = plus("crashes", 1)
     poison = {"$gte": [crashes, MAX_CRASHES]}
+    is_over = {"$or": [poison, WITHDRAWN]}
+    again = either(WITHDRAWN, CANCELLED, TRANSITIONS[Transition.REAP].target)
     message = literal(f"{reason}; {MAX_CRASHES} crashes, not tried again")
     return [
         {
@@ -189,16 +198,17 @@ def reap(reason: str) -> Pipeline:
                 "lastCrashAt": NOW,
                 "lastCrashReason": literal(reason),
                 "crashedToken": "$lockToken",
-                "status": _either(poison, TRANSITIONS[Transition.BURY].target, TRANSITIONS[Transition.REAP].target),
-                "poison": _either(poison, True, REMOVE),
-                "failedAt": _either(poison, NOW, keep("failedAt")),
-                "failCount": _either(poison, plus("failCount", 1), keep("failCount")),
-                "lastError": _either(poison, message, keep("lastError")),
-                "failReason": _either(poison, message, keep("failReason")),
-                "lastFinishedAt": _either(poison, NOW, keep("lastFinishedAt")),
-                "nextRunAt": _either(poison, REMOVE, "$nextRunAt"),
-                "rearmAt": _either(poison, REMOVE, keep("rearmAt")),
-                "uniqueKey": _either(poison, REMOVE, keep("uniqueKey")),
+                "status": either(poison, TRANSITIONS[Transition.BURY].target, again),
+                "settledBy": either(is_over, "$lockToken", keep("settledBy")),
+                "poison": either(poison, True, REMOVE),
+                "failedAt": either(poison, NOW, keep("failedAt")),
+                "failCount": either(poison, plus("failCount", 1), keep("failCount")),
+                "lastError": either(poison, message, keep("lastError")),
+                "failReason": either(poison, message, keep("failReason")),
+                "lastFinishedAt": either(poison, NOW, keep("lastFinishedAt")),
+                "nextRunAt": either(is_over, REMOVE, "$nextRunAt"),
+                "rearmAt": either(poison, REMOVE, keep("rearmAt")),
+                "uniqueKey": either(poison, REMOVE, keep("uniqueKey")),
             }
         },
         {"$unset": list(LOCK_FIELDS)},
@@ -226,7 +236,7 @@ def revive() -> Pipeline:
     """failed or cancelled → queued: due now, with all its attempts again."""
     return [
         {"$set": {"status": TRANSITIONS[Transition.REVIVE].target, "nextRunAt": NOW}},
-        {"$unset": [*_OCCURRENCE_FIELDS, "poison", "expireAt"]},
+        {"$unset": [*OCCURRENCE_FIELDS, "poison", "expireAt", "withdrawn"]},
     ]
 
 
@@ -238,76 +248,6 @@ def adopt(priority: int) -> Pipeline:
                 "type": {"$ifNull": ["$type", "normal"]},
                 "priority": {"$ifNull": ["$priority", priority]},
                 "status": TRANSITIONS[Transition.ADOPT].target,
-            }
-        }
-    ]
-
-
-def arm(
-    *,
-    key: str,
-    first: Expression | None,
-    recurs: bool,
-    enabled: bool,
-    priority: int,
-    fields: Document,
-    afresh: bool,
-    occurrence: Expression | None = None,
-) -> Pipeline:
-    """The recurring holder takes on a schedule; one that it already has is left alone, so a missed run is not dropped.
-
-    `first` is a moment or an expression, None for a schedule that never fires by itself. While the holder is locked
-    the new moment waits in `rearmAt` for the run's own settlement. A disabled holder has no `nextRunAt`; a one-time
-    schedule keeps its moment in `heldRunAt` meanwhile. `occurrence` is what `first` stands for, where jitter has moved
-    it. `afresh` also re-arms a holder that was buried as poison.
-    """
-    changed: Expression = {"$ne": ["$scheduleKey", key]}
-    if afresh:
-        changed = {"$or": [changed, {"$eq": ["$poison", True]}]}
-    locked = _is_there("lockToken")
-    woken = {"$eq": ["$disabled", True]}
-    moment: Expression = first if first is not None else REMOVE
-    held: Expression = keep("heldRunAt")
-    if enabled:
-        # The run that was under way when it was disabled may have failed: what is due then is in nextRunAt.
-        on_wake = moment if recurs else {"$ifNull": [held, keep("nextRunAt")]}
-        unlocked_next: Expression = {
-            "$switch": {
-                "branches": [{"case": changed, "then": moment}, {"case": woken, "then": on_wake}],
-                "default": keep("nextRunAt"),
-            }
-        }
-        held_next: Expression = REMOVE
-    else:
-        unlocked_next = REMOVE
-        # While it is locked, nextRunAt is the moment of the run under way, which is not owed again.
-        due_later = {"$ifNull": [_either(locked, REMOVE, "$nextRunAt"), held]}
-        held_next = REMOVE if recurs else _either(changed, moment, due_later)
-    scheduled = TRANSITIONS[Transition.ARM].target
-    return [
-        {
-            "$set": {
-                "nextRunAt": _either(locked, keep("nextRunAt"), unlocked_next),
-                "rearmAt": _either({"$and": [locked, changed]}, moment, keep("rearmAt")),
-                "heldRunAt": held_next,
-                "occurrenceAt": _either(
-                    {"$and": [{"$not": [locked]}, {"$or": [changed, woken]}]},
-                    REMOVE if occurrence is None else occurrence,
-                    keep("occurrenceAt"),
-                ),
-                "status": _either(
-                    {"$and": [changed, {"$not": [locked]}]}, scheduled, {"$ifNull": ["$status", scheduled]}
-                ),
-                "disabled": REMOVE if enabled else True,
-                "anchorAt": _either(changed, NOW, {"$ifNull": ["$anchorAt", NOW]}),
-                "poison": _either(changed, REMOVE, keep("poison")),
-                "attempt": _either({"$and": [changed, {"$not": [locked]}]}, REMOVE, keep("attempt")),
-                "crashes": _either({"$and": [changed, {"$not": [locked]}]}, REMOVE, keep("crashes")),
-                "scheduledFor": _either({"$and": [changed, {"$not": [locked]}]}, REMOVE, keep("scheduledFor")),
-                "scheduleKey": literal(key),
-                "createdAt": {"$ifNull": ["$createdAt", NOW]},
-                "priority": priority,
-                **fields,
             }
         }
     ]
@@ -326,27 +266,25 @@ def _ended(transition: Transition, settlement: Settlement, retention: timedelta 
 
 
 def _changed(changes: Document, removed: list[str], settlement: Settlement) -> Pipeline:
-    """The holder of a recurring job goes on to its next moment; a single occurrence has none."""
+    """What recurs goes on to its next moment; a single occurrence has none."""
     if not settlement.job.recurring:
-        return [{"$set": changes}, {"$unset": [*removed, "nextRunAt"]}]
+        return [{"$set": changes}, {"$unset": [*removed, "uniqueKey", "nextRunAt"]}]
     upcoming: Expression = settlement.next_run_at if settlement.next_run_at is not None else REMOVE
-    changes["nextRunAt"] = _either({"$eq": ["$disabled", True]}, REMOVE, {"$ifNull": ["$rearmAt", upcoming]})
-    if settlement.occurrence_at is None:
-        removed = [*removed, "occurrenceAt"]
-    else:
-        changes["occurrenceAt"] = _either(_is_there("rearmAt"), REMOVE, settlement.occurrence_at)
+    stays: Expression = {"$or": [{"$eq": ["$disabled", True]}, WITHDRAWN]}
+    changes["nextRunAt"] = either(stays, REMOVE, {"$ifNull": ["$rearmAt", upcoming]})
+    if settlement.occurrence_at is not None:
+        removed = [field for field in removed if field != "occurrenceAt"]
+        changes["occurrenceAt"] = either(is_there("rearmAt"), REMOVE, settlement.occurrence_at)
+    if not settlement.job.continues(settlement.next_run_at):
+        removed = [*removed, "uniqueKey"]
     return [{"$set": changes}, {"$unset": [*removed, "rearmAt"]}]
 
 
 def _occurrence() -> Expression:
     """The moment that a claim is for: kept through retries, else before jitter, else the one at which it was due."""
     before_jitter = {"$and": [is_moment("occurrenceAt"), {"$lte": ["$occurrenceAt", "$nextRunAt"]}]}
-    fresh = _either(before_jitter, "$occurrenceAt", "$nextRunAt")  # a hand may have moved nextRunAt before it
-    return _either(is_moment("scheduledFor"), "$scheduledFor", fresh)
-
-
-def _is_there(field: str) -> Expression:
-    return {"$ne": [{"$ifNull": [f"${field}", None]}, None]}
+    fresh = either(before_jitter, "$occurrenceAt", "$nextRunAt")  # a hand may have moved nextRunAt before it
+    return either(is_moment("scheduledFor"), "$scheduledFor", fresh)
 
 
 def _failure(error: ErrorRecord | None) -> Document:
@@ -370,10 +308,6 @@ def _lock_lifetimes(lanes: Sequence[Lane]) -> Expression:
         {"case": {"$in": ["$name", literal(group)]}, "then": lifetime} for lifetime, group in names.items()
     ]
     return {"$switch": {"branches": branches, "default": min(names)}}
-
-
-def _either(condition: Expression, then: Expression, otherwise: Expression) -> Expression:
-    return {"$cond": [condition, then, otherwise]}
 
 
 def as_moment(moment: datetime) -> Expression:

@@ -231,7 +231,7 @@ def test_a_terminal_shows_where_mongodb_is_the_jobs_the_problems_and_each_run(pr
     with terminal(project, "start") as screen:
         screen.shows(r"project +" + re.escape(str(project.root)))
         screen.shows(r"MongoDB +mongodb://127\.0\.0\.1:\d+")
-        screen.shows(r"api:tick +cron \* \* \* \* \* \* \(UTC\) +\S+")
+        screen.shows(r"api:tick +every second +\S+")
         screen.shows(r"api:hand +by hand +-")
         screen.shows(r"✗ .*broken\.py: cannot be imported: ModuleNotFoundError")
         screen.shows(r"\d\d:\d\d:\d\d ✓ api:tick completed in \d+ ms")

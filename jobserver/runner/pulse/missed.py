@@ -8,11 +8,13 @@ import structlog
 
 from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.misfire import MISSED, Due, due_by
-from jobserver.runner.pulse.recurrence import recurrence
+from jobserver.runner.pulse.recurrence import is_task, recurrence
 from jobserver.runner.pulse.running import Run, Stop
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.jobs import JobStore
 from jobserver.store.runs import RunStore
+
+DISABLED = "its job is disabled"
 
 _log = structlog.get_logger("jobserver")
 
@@ -26,9 +28,13 @@ class MissedOccurrences:
     async def may_run(self, run: Run) -> bool:
         """Whether this run is to begin; it then stands for the occurrence in `job.scheduled_at`.
 
+        Raises ScheduleError for a task whose recurrence cannot be read.
         The entries are written before the document is moved on, so a crash in between only writes them twice.
         """
         job = run.job
+        if is_task(job) and not run.known.settings.enabled:
+            run.stop_reason = DISABLED
+            return False
         follows = recurrence(job, run.known.settings.schedule)
         if follows is None or follows.foreign or job.attempt > 1:
             return True
@@ -47,6 +53,8 @@ class MissedOccurrences:
                 run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
                 return False
         job.scheduled_at = due.occurrence
+        if not due.runs:
+            run.stop_reason = MISSED
         return due.runs
 
 

@@ -10,12 +10,13 @@ import structlog
 
 from jobserver.runner.pulse.chore import Chore
 from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.store.chains import ChainStore
 from jobserver.store.locks import LockStore
 from jobserver.store.strays import StrayStore
 from jobserver.store.transitions import MAX_CRASHES
 
 EVERY = timedelta(seconds=5)
-FOREIGN_EVERY = 60.0
+STRAYS_EVERY = 60.0
 
 _log = structlog.get_logger("jobserver")
 
@@ -28,14 +29,15 @@ class Reaper:
         *,
         locks: LockStore,
         strays: StrayStore,
+        chains: ChainStore,
         jobs: KnownJobs,
         freed: Callable[[set[str]], None],
         monotonic: Callable[[], float],
         every: timedelta = EVERY,
     ) -> None:
-        self._locks, self._strays, self._jobs = locks, strays, jobs
+        self._locks, self._strays, self._chains, self._jobs = locks, strays, chains, jobs
         self._freed, self._monotonic = freed, monotonic
-        self._foreign_at = 0.0
+        self._strays_at = 0.0
         self._every = every.total_seconds()
         self._chore = Chore("reaping", self.step, after_error=self._every)
 
@@ -53,11 +55,12 @@ class Reaper:
         freed = self._reap()
         settings = self._jobs.settings()
         self._strays.adopt({name: each.priority for name, each in settings.items()})
-        if settings and self._monotonic() >= self._foreign_at:
-            self._foreign_at = self._monotonic() + FOREIGN_EVERY
+        if settings and self._monotonic() >= self._strays_at:
+            self._strays_at = self._monotonic() + STRAYS_EVERY
             self._strays.restore_stripped(list(settings))
             if self._strays.release_foreign({name: each.lock_lifetime for name, each in settings.items()}):
                 freed.update(settings)
+            freed |= self._chains.sweep() & settings.keys()
         if freed:
             self._freed(freed)
         return self._every * random.uniform(0.8, 1.2)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jobserver.runner.pulse.foreign import own_recurrence
 from jobserver.schedule import Schedule
 from jobserver.store.documents import ClaimedJob
+from jobserver.store.tasks import stored_recurrence
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -29,11 +30,22 @@ class Recurrence(NamedTuple):
 
 
 def recurrence(job: ClaimedJob, schedule: Schedule) -> Recurrence | None:
-    """What this document follows, None for one that does not recur; `schedule` is that of its job."""
+    """What this document follows, None for one that does not recur; `schedule` is that of its job.
+
+    Raises ScheduleError for a task whose own recurrence cannot be read.
+    """
     if not job.recurring:
         return None
+    anchor: Any = job.document.get("anchorAt")
+    anchor = anchor if isinstance(anchor, datetime) else job.scheduled_at
+    if is_task(job):
+        return Recurrence(stored_recurrence(job.document["recurrence"]), anchor)
     foreign = own_recurrence(job.document)
     if foreign is not None:
         return Recurrence(foreign, job.scheduled_at, foreign=True)
-    anchor: Any = job.document.get("anchorAt")
-    return Recurrence(schedule, anchor if isinstance(anchor, datetime) else job.scheduled_at)
+    return Recurrence(schedule, anchor)
+
+
+def is_task(job: ClaimedJob) -> bool:
+    """Whether the document recurs by itself, whatever the schedule of its job."""
+    return job.document.get("type") != "single" and bool(job.document.get("recurrence"))

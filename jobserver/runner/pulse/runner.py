@@ -13,6 +13,7 @@ from jobserver.execution import Outcome
 from jobserver.execution.blocking import LoopWatch
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
+from jobserver.runner.pulse.chaining import Chaining
 from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.executor import PulseExecutor
 from jobserver.runner.pulse.heartbeat import Heartbeat
@@ -32,6 +33,7 @@ from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.settings import PulseSettings
+from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
@@ -96,10 +98,14 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     reporter = RunReporter(monotonic=monotonic)
     upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
     history = RunStore(database[names.runs])
+    chains: dict[str, Any] = {"server": around.server_id, "retention": settings.retention}
     missed = MissedOccurrences(store=store, history=history, server=around.server_id)
     settling = SettleLoop(
         store=store,
         history=history,
+        chaining=Chaining(
+            store=ChainStore(jobs=database[names.jobs], runs=database[names.runs], **chains), wakeups=wakeups
+        ),
         server=around.server_id,
         listeners=[upkeep, reporter],
     )
@@ -157,6 +163,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     reaper = Reaper(
         locks=locks,
         strays=StrayStore(jobs=chores[names.jobs]),
+        chains=ChainStore(jobs=chores[names.jobs], runs=chores[names.runs], **chains),
         jobs=jobs,
         freed=lambda freed: _from_thread(loop, wakeups.hint, freed),
         monotonic=monotonic,

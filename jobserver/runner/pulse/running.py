@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import structlog
 
-from jobserver.errors import DatabaseError, LockLost
+from jobserver.errors import DatabaseError, LockLost, ScheduleError
 from jobserver.execution import Outcome, run_in_thread, run_inline
-from jobserver.execution.outcome import SKIPPED, interrupted
+from jobserver.execution.outcome import SKIPPED, failed, interrupted
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
@@ -94,6 +94,7 @@ class Run:
                 idempotency_key=idempotency_key(job),
                 scheduled_at=job.scheduled_at,
                 server=self.server,
+                last_completed_at=_moment(job.document.get("lastCompletedAt")),
                 cancelled=self.cancelled,
             )
         return self._context
@@ -199,6 +200,8 @@ class Runs:
             if run.job.recurring and not await self._may_run(run):
                 return SKIPPED if run.stop is None else interrupted()
             return await call(definition, run)
+        except ScheduleError as error:  # the recurrence of a task
+            return failed(error)
         except asyncio.CancelledError as error:  # a second time
             return interrupted(error)
 
@@ -217,6 +220,10 @@ class Runs:
 def idempotency_key(job: ClaimedJob) -> str:
     """The same for every attempt at one occurrence: the document, and for a recurring one the occurrence's moment."""
     return f"{job.id}:{int(job.scheduled_at.timestamp() * 1000)}" if job.recurring else str(job.id)
+
+
+def _moment(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) else None
 
 
 _NOBODY: Any = None

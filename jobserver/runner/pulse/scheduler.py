@@ -9,6 +9,7 @@ from jobserver.definition import JobSettings
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.schedule import Schedule, ScheduleKind
+from jobserver.store.arming import Arming
 from jobserver.store.clock import ServerClock
 from jobserver.store.enqueue import Request, job_document
 from jobserver.store.jobs import JobStore
@@ -35,8 +36,7 @@ class PulseScheduler:
         checksum = known.definition.checksum if known else ""
         schedule = settings.schedule
         first = first_moment(schedule, now=self._clock.now())
-        next_run_at = await self._store.arm(
-            name,
+        arming = Arming(
             key=schedule_key(schedule, checksum),
             first=moved(schedule, first, self._random()),
             occurrence=first if schedule.jitter else None,
@@ -44,9 +44,9 @@ class PulseScheduler:
             enabled=settings.enabled,
             priority=settings.priority,
             fields=pulse_fields(schedule),
-            create=schedule.kind is not ScheduleKind.MANUAL,
             afresh=afresh,
         )
+        next_run_at = await self._store.arm(name, arming, create=schedule.kind is not ScheduleKind.MANUAL)
         if next_run_at is not None:
             self._wakeups.hint_in(next_run_at - self._clock.now(), name)
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from jobserver.errors import DatabaseError
+from jobserver.runner.pulse.chaining import Chaining
 from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.store.documents import ErrorRecord, RunRecord, Settlement
 from jobserver.store.jobs import JobStore
@@ -50,9 +51,15 @@ class SettleLoop:
     """Stores ends, a few batches at once."""
 
     def __init__(
-        self, *, store: JobStore, history: RunStore, server: Callable[[], str], listeners: Sequence[SettleListener]
+        self,
+        *,
+        store: JobStore,
+        history: RunStore,
+        chaining: Chaining,
+        server: Callable[[], str],
+        listeners: Sequence[SettleListener],
     ) -> None:
-        self._store, self._history, self._server = store, history, server
+        self._store, self._history, self._chaining, self._server = store, history, chaining, server
         self._listeners = listeners
         self._waiting: list[Settlement] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -113,6 +120,7 @@ class SettleLoop:
                 pause = min(LONGEST_PAUSE, pause * 2)
         for listener in self._listeners:
             listener.settled(batch, lost)
+        await self._chaining.settled([each for each in batch if each not in lost] if lost else batch)
         await self._write_history(batch, lost)
 
     async def _record_skipped(self, batch: Sequence[Settlement]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from jobserver.errors import DataError, FatalError, RetryableError
+from jobserver.errors import DataError, FatalError, RetryableError, ScheduleError
 from jobserver.execution import Outcome, OutcomeKind
 from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_retry
-from jobserver.runner.pulse.misfire import MISSED, catches_up, following, overlapped
-from jobserver.runner.pulse.recurrence import recurrence
+from jobserver.runner.pulse.misfire import catches_up, following, overlapped
+from jobserver.runner.pulse.recurrence import Recurrence, recurrence
 from jobserver.runner.pulse.running import Run, Stop
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
 from jobserver.store.enqueue import check_storable
@@ -25,7 +25,7 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
     if run.stop is not None and outcome.kind is not OutcomeKind.COMPLETED:
         return _stopped(run, run.stop)
     outcome = _storable(outcome)
-    follows = recurrence(run.job, run.known.settings.schedule)
+    follows = _followed(run)
     if follows is None:
         return _settlement(run, outcome, None, now=now, random=random)
     upcoming = following(follows, run.job.scheduled_at, now())
@@ -37,6 +37,14 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
             settlement.next_run_at = follows.schedule.jittered(upcoming, random())
             settlement.occurrence_at = upcoming
     return settlement
+
+
+def _followed(run: Run) -> Recurrence | None:
+    """Nothing where it cannot be read: the run was not begun, and fails for that reason."""
+    try:
+        return recurrence(run.job, run.known.settings.schedule)
+    except ScheduleError:
+        return None
 
 
 def _settlement(
@@ -54,7 +62,7 @@ def _settlement(
         case OutcomeKind.CANCELLED:
             return Settlement(job=run.job, transition=Transition.CANCEL, duration=run.elapsed(), reason=outcome.message)
         case OutcomeKind.SKIPPED:
-            return Settlement(job=run.job, transition=Transition.SKIP, duration=timedelta(), reason=MISSED)
+            return Settlement(job=run.job, transition=Transition.SKIP, duration=timedelta(), reason=run.stop_reason)
         case OutcomeKind.FAILED | OutcomeKind.INTERRUPTED:
             return _failed(run, outcome, retry_until, now=now, random=random)
         case _:
@@ -65,7 +73,7 @@ def retry_delay(
     job: ClaimedJob, error: BaseException | None, policy: Retry, random: Callable[[], float]
 ) -> timedelta | None:
     """The wait before the next attempt; None when there is none."""
-    if isinstance(error, FatalError | DataError):
+    if isinstance(error, FatalError | DataError | ScheduleError):
         return None
     policy = own_retry(job.document) or policy
     if isinstance(error, RetryableError):

@@ -25,6 +25,7 @@ from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.runner.pulse.running import Run
 from jobserver.runner.pulse.verdict import judge
 from jobserver.schedule import Schedule
+from jobserver.store.arming import Arming
 from jobserver.store.documents import ClaimedJob, Settlement
 from jobserver.store.views import OccurrenceView, RunView
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim, ids, lane
@@ -100,15 +101,7 @@ class Server:
 
     async def arm(self, key: str = "one", *, enabled: bool = True) -> None:
         await self.store.arm(
-            "job",
-            key=key,
-            first=LONG_AGO,
-            recurs=False,
-            enabled=enabled,
-            priority=0,
-            fields={},
-            create=True,
-            afresh=True,
+            "job", Arming(key=key, first=LONG_AGO, recurs=False, enabled=enabled, priority=0, afresh=True), create=True
         )
 
     async def claim_and_die(self) -> None:

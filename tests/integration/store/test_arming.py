@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobserver.schedule import Schedule
+from jobserver.store.arming import Arming
 from jobserver.store.expressions import NOW, from_now
 from jobserver.store.recurrence import first_moment, pulse_fields
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, lane, to_retry
@@ -22,7 +23,8 @@ ANOTHER = FAR_AHEAD + HOUR
 async def arm(store: Store, **how: Any) -> datetime | None:
     """Bring a cron-like schedule into force, unless `how` says otherwise; when it fires next."""
     usual: dict[str, Any] = {"key": "one", "first": FAR_AHEAD, "recurs": True, "enabled": True, "priority": 0}
-    return await store.arm("job", **{**usual, "fields": {}, "create": True, "afresh": False, **how})
+    create = how.pop("create", True)
+    return await store.arm("job", Arming(**{**usual, **how}), create=create)
 
 
 def holder(place: Workplace) -> dict[str, Any]:
@@ -293,14 +295,8 @@ async def test_eight_servers_that_arm_at_once_make_one_holder(place: Workplace) 
                 *(
                     store.arm(
                         name,
-                        key="one",
-                        first=LONG_AGO,
-                        recurs=True,
-                        enabled=True,
-                        priority=0,
-                        fields={},
+                        Arming(key="one", first=LONG_AGO, recurs=True, enabled=True, priority=0, afresh=True),
                         create=True,
-                        afresh=True,
                     )
                     for store in stores
                 )

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from jobserver.errors import DatabaseError
+from jobserver.store.arming import Arming
 from jobserver.store.claims import ClaimInDoubt
 from jobserver.store.states import Transition
 from tests.lossy_proxy import LossyProxy
@@ -151,15 +152,7 @@ async def test_a_holder_whose_answer_was_lost_is_armed_once(place: Workplace) ->
     async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
         proxy.lose_reply_of("findAndModify")
         holder = await store.arm(
-            "job",
-            key="k",
-            first=FAR_AHEAD,
-            recurs=True,
-            enabled=True,
-            priority=0,
-            fields={},
-            create=True,
-            afresh=False,
+            "job", Arming(key="k", first=FAR_AHEAD, recurs=True, enabled=True, priority=0), create=True
         )
     assert proxy.lost == ["findAndModify"]
     assert holder is not None

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
+from jobserver.store.arming import Arming
 from jobserver.store.claims import as_claimed
 from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
 from jobserver.store.transitions import MAX_CRASHES
@@ -54,14 +55,8 @@ class Pair:
         async with self.place.store() as store:
             await store.arm(
                 self.name,
-                key="another schedule",
-                first=FAR_AHEAD,
-                recurs=True,
-                enabled=True,
-                priority=0,
-                fields={},
+                Arming(key="another schedule", first=FAR_AHEAD, recurs=True, enabled=True, priority=0),
                 create=False,
-                afresh=False,
             )
 
     async def _settle(self) -> None:

@@ -1,0 +1,214 @@
+"""Tasks: made, listed and cancelled by clients, in one sequence of steps with `await` or without."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+import bson
+from pymongo import DESCENDING, ReturnDocument
+
+from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
+from jobserver.excerpt import excerpt
+from jobserver.schedule import Schedule, ScheduleKind, ScheduleSource
+from jobserver.store import task_transitions
+from jobserver.store.chains import NOTHING_YET, follow, runs_again, settlement_of
+from jobserver.store.connection import CODEC, Document
+from jobserver.store.enqueue import Request, due_at
+from jobserver.store.queue import Desk
+from jobserver.store.recurrence import stored_moment
+from jobserver.store.states import ENDED, Status
+from jobserver.store.steps import Steps
+from jobserver.task import RETENTION, Task
+
+MOST_LISTED = 10_000
+BY_A_CLIENT = "a client"
+
+AFTER_ANOTHER = Schedule.parse("manual")
+Recurrence = ScheduleSource | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """What `schedule` was asked for."""
+
+    name: str
+    data: Any = None
+    start_at: datetime | None = None
+    recurrence: Recurrence = None
+    start_after: Any = None
+    priority: int | None = None
+    unique_key: str | None = None
+
+    @property
+    def parent(self) -> Any:
+        """The id of the task before it."""
+        return self.start_after.id if isinstance(self.start_after, Task) else self.start_after
+
+    def at(self, timing: Document) -> Request:
+        """The document to insert, with what says when it runs."""
+        return Request(
+            name=self.name,
+            data=self.data,
+            priority=self.priority,
+            unique_key=self.unique_key,
+            timing={"status": Status.SCHEDULED, "task": True, **timing},
+        )
+
+
+def schedule(desk: Desk, request: TaskRequest, session: Any) -> Steps[Task]:
+    """Add a task, or find the active one with its unique key. Raises DataError, ScheduleError, UnknownTask."""
+    yield from desk.know_the_time()
+    if request.parent is None:
+        (id_,) = yield from desk.add([request.at(_own_timing(request, desk.clock.now()))], session)
+    else:
+        id_ = yield from _schedule_after(desk, request, session)
+    return as_task((yield desk.jobs.find_one({"_id": id_}, session=session)))
+
+
+def listed(desk: Desk, *, name: str | None, status: str | None, limit: int) -> Steps[list[Task]]:
+    """Tasks, the newest first. Raises DataError."""
+    if status is not None and status not in list(Status):
+        raise DataError(f"status={status!r} is none of {', '.join(Status)}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LISTED:
+        raise DataError(f"limit={limit!r} is not a whole number from 1 to {MOST_LISTED}")
+    which: Document = {"task": True}
+    which |= {} if name is None else {"name": name}
+    which |= {} if status is None else {"status": status}
+    found = yield desk.jobs.find(which).sort("createdAt", DESCENDING).limit(limit).to_list()
+    return [as_task(document) for document in found]
+
+
+def cancel(desk: Desk, task: Any, session: Any) -> Steps[Task]:
+    """It will not run again, nor what starts after it. Raises UnknownTask, and DataError for a job's own schedule."""
+    id_ = task.id if isinstance(task, Task) else task
+    change = task_transitions.withdraw(
+        settlement=f"cancelled:{uuid4().hex}", reason=f"cancelled by {BY_A_CLIENT}", retention=RETENTION
+    )
+    live = [{field: {"$ne": None}} for field in ("nextRunAt", "lockToken", "lockedAt", "follows")]
+    waits_or_runs = {"_id": id_, "type": {"$ne": "single"}, "$or": live}
+    found = yield desk.jobs.find_one_and_update(
+        waits_or_runs, change, return_document=ReturnDocument.AFTER, session=session
+    )
+    if found is None:  # it has ended, or never was
+        found = yield desk.jobs.find_one({"_id": id_}, session=session)
+    if found is None:
+        raise UnknownTask(id_)
+    if found.get("type") == "single":
+        raise DataError(
+            f"{id_} is the schedule of job {found.get('name')!r}: set enabled to false in its configuration"
+        )
+    yield from _follow(desk, id_, session)
+    return as_task(found)
+
+
+def as_task(document: Mapping[str, Any]) -> Task:
+    """Read a job document; what a hand has left unreadable is None."""
+    recurrence = document.get("recurrence")
+    return Task(
+        id=document["_id"],
+        name=str(document.get("name")),
+        data=document.get("data"),
+        status=str(document.get("status", Status.QUEUED)),
+        priority=document.get("priority", 0),
+        created_at=_moment(document.get("createdAt")),
+        recurs=bool(recurrence),
+        recurrence=_readable(recurrence),
+        start_at=_moment(document.get("startAt")),
+        start_after=document.get("startAfter"),
+        next_run_at=_moment(document.get("nextRunAt")),
+        last_run_at=_moment(document.get("lastRunAt")),
+        last_completed_at=_moment(document.get("lastCompletedAt")),
+        last_error=document.get("lastError"),
+        cancel_reason=document.get("cancelReason"),
+        run_count=document.get("runCount", 0),
+    )
+
+
+def _own_timing(request: TaskRequest, now: datetime) -> Document:
+    """When a task is due that waits for no other one."""
+    if request.recurrence is True:
+        raise DataError("recurrence=True repeats a task after each completion of another: give start_after= as well")
+    start = None if request.start_at is None else due_at(Request(name=request.name, at=request.start_at), now=now)
+    stated = {} if start is None else {"startAt": start}
+    if request.recurrence is None or request.recurrence is False:
+        return {**stated, "nextRunAt": stored_moment(start or now)}
+    recurrence = read_recurrence(request.recurrence, start)
+    first = recurrence.next_after(now, anchor=now)
+    if first is None:
+        raise ScheduleError("nothing is left of it: its last moment has passed", field="recurrence")
+    timing = {**stated, "recurrence": recurrence.to_document(), "anchorAt": stored_moment(now)}
+    if recurrence.jitter:
+        timing["occurrenceAt"] = stored_moment(first)
+    return {**timing, "nextRunAt": stored_moment(recurrence.jittered(first, random.random()))}
+
+
+def read_recurrence(source: Any, start: datetime | None = None) -> Schedule:
+    """A schedule that recurs, not before `start`. Raises ScheduleError that names `recurrence`."""
+    try:
+        schedule = Schedule.parse(source)
+        if schedule.kind not in (ScheduleKind.CRON, ScheduleKind.INTERVAL):
+            raise ScheduleError(f"{excerpt(source)} does not recur; for one moment give start_at= alone")
+        if start is None:
+            return schedule
+        if schedule.start is not None:
+            raise ScheduleError("it has a start date of its own: give that or start_at=, not both")
+        return Schedule.parse({**schedule.to_document(), "startDate": start})
+    except ConfigError as error:
+        rest = error.field.removeprefix("schedule")
+        raise ScheduleError(error.message, field=f"recurrence{rest}") from None
+
+
+def stored_recurrence(stated: Any) -> Schedule:
+    """What a document says of itself; a task that follows another has no schedule of its own. Raises ScheduleError."""
+    return AFTER_ANOTHER if stated is True else _decoded(bson.encode({"": stated}, codec_options=CODEC))
+
+
+@lru_cache(maxsize=1_000)  # many tasks share a recurrence, and each run asks twice
+def _decoded(stated: bytes) -> Schedule:
+    return read_recurrence(bson.decode(stated, codec_options=CODEC)[""])
+
+
+def _schedule_after(desk: Desk, request: TaskRequest, session: Any) -> Steps[Any]:
+    """The parent is marked first and looked at last: an end in between is followed by whoever comes first."""
+    if request.start_at is not None:
+        raise DataError("give either start_at= or start_after=, not both")
+    if request.recurrence not in (None, True, False):
+        raise DataError("a task that starts after another has its schedule: recurrence=True repeats it with that one")
+    marked = {"$set": {"hasDependents": True}}
+    parent = yield desk.jobs.find_one_and_update(
+        {"_id": request.parent}, marked, return_document=ReturnDocument.AFTER, session=session
+    )
+    if parent is None:
+        raise UnknownTask(request.parent)
+    is_over = parent.get("status") in ENDED and not runs_again(parent)
+    if is_over and parent["status"] != Status.COMPLETED:
+        raise DataError(f"task {request.parent} has ended as {parent['status']}: what starts after it would never run")
+    timing: Document = {"startAfter": request.parent, "follows": NOTHING_YET if is_over else settlement_of(parent)}
+    if request.recurrence:
+        timing["recurrence"] = True
+    (id_,) = yield from desk.add([request.at(timing)], session)
+    yield from _follow(desk, request.parent, session)
+    return id_
+
+
+def _follow(desk: Desk, parent: Any, session: Any) -> Steps[set[str]]:
+    return follow(desk.jobs, desk.runs, [parent], server=BY_A_CLIENT, retention=RETENTION, session=session)
+
+
+def _readable(recurrence: Any) -> Schedule | None:
+    try:
+        return None if recurrence in (None, True, False) else read_recurrence(recurrence)
+    except ConfigError:
+        return None
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
