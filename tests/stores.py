@@ -12,6 +12,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
+from jobserver.store.chains import ChainStore
 from jobserver.store.claims import ClaimStore
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
@@ -91,6 +92,12 @@ class Workplace:
     def strays(self) -> StrayStore:
         """The store that mends what others have left."""
         return StrayStore(jobs=deciding_sync(self.db)[NAMES.jobs])
+
+    def chains(self) -> ChainStore:
+        """The store that brings on what starts after other documents."""
+        chores = deciding_sync(self.db)
+        here = {"server": lambda: "this server", "retention": RETENTION}
+        return ChainStore(jobs=chores[NAMES.jobs], runs=chores[NAMES.runs], **here)
 
     def editor(self) -> Editor:
         """A person's commands."""

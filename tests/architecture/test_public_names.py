@@ -21,6 +21,7 @@ PUBLIC = [
     "RetryableError",
     "Schedule",
     "SyncJobClient",
+    "Task",
     "validate_config",
 ]
 

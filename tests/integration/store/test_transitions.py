@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
+from jobserver import SyncJobClient
 from jobserver.store.arming import Arming
 from jobserver.store.claims import as_claimed
 from jobserver.store.states import ENDED, TRANSITIONS, Status, Transition
@@ -17,9 +18,12 @@ from tests.stores import FAR_AHEAD, LIFETIME, LONG_AGO, Workplace, claim, ending
 
 pytestmark = pytest.mark.timeout(30)
 
+# What comes while a run is under way is kept for its end.
+MEANWHILE = (Transition.ARM, Transition.FOLLOW, Transition.WITHDRAW)
 STATES = (None, *Status)
 # A holder is armed and claimed whatever its last run came to; every other move is one of a single occurrence.
 OF_HOLDERS = (Transition.ARM, Transition.CLAIM)
+OF_CHAINS = (Transition.FOLLOW, Transition.WITHDRAW)
 
 
 class Pair:
@@ -48,6 +52,10 @@ class Pair:
                 self.place.locks().reap_server(self.server)
             case Transition.REVIVE:
                 self.place.editor().revive([self.id])
+            case Transition.FOLLOW:
+                self.place.chains().sweep()
+            case Transition.WITHDRAW:
+                SyncJobClient(self.place.db).cancel(self.id)
             case _:
                 await self._settle()
 
@@ -71,11 +79,15 @@ class Pair:
         """What a document in this state looks like when a server, a client or a hand has left it so."""
         holder = self.transition in OF_HOLDERS
         if self.status is None:
+            if self.transition in OF_CHAINS:
+                return self._chain()
             return {"nextRunAt": LONG_AGO, **({"type": "single", "scheduleKey": "a schedule"} if holder else {})}
         fields: dict[str, Any] = {"type": "normal", "status": self.status, "priority": 0, "createdAt": LONG_AGO}
         if holder:
             fields |= {"type": "single", "scheduleKey": "a schedule", "anchorAt": LONG_AGO}
-        if holder or self.status not in ENDED:
+        if self.transition in OF_CHAINS:
+            fields |= self._chain()
+        elif holder or self.status not in ENDED:
             fields["nextRunAt"] = LONG_AGO
         if self.status is Status.RUNNING:
             fields |= self._lock()
@@ -83,6 +95,11 @@ class Pair:
             fields |= {"fence": 4, "runCount": 4, "lastRunAt": LONG_AGO, "lastFinishedAt": LONG_AGO, "duration": 0}
             fields["settledBy"] = "the token of another claim"
         return fields
+
+    def _chain(self) -> dict[str, Any]:
+        """It starts each time that another document has completed, and that one just has."""
+        parent = self.place.jobs.insert_one({"name": "before it", "status": "completed", "settledBy": "a token"})
+        return {"startAfter": parent.inserted_id, "follows": "", "recurrence": True}
 
     def _lock(self) -> dict[str, Any]:
         crashes = {"crashes": MAX_CRASHES - 1} if self.transition is Transition.BURY else {}
@@ -130,7 +147,7 @@ async def test_a_legal_move_leads_to_its_target_and_leaves_the_right_lock(
 
 @pytest.mark.parametrize(
     ("status", "transition"),
-    [pair for pair in pairs(legal=False) if pair.values != (Status.RUNNING, Transition.ARM)],
+    [pair for pair in pairs(legal=False) if pair.values not in [(Status.RUNNING, each) for each in MEANWHILE]],
 )
 async def test_an_illegal_move_changes_no_byte(place: Workplace, status: Status | None, transition: Transition) -> None:
     pair = Pair(place, status, transition)
@@ -139,14 +156,18 @@ async def test_an_illegal_move_changes_no_byte(place: Workplace, status: Status 
     assert place.raw(pair.id) == before
 
 
-async def test_arming_a_running_holder_leaves_its_status_its_lock_and_its_moment_alone(place: Workplace) -> None:
-    pair = Pair(place, Status.RUNNING, Transition.ARM)
+@pytest.mark.parametrize("transition", MEANWHILE)
+async def test_what_comes_during_a_run_leaves_its_status_its_lock_and_its_moment_alone(
+    place: Workplace, transition: Transition
+) -> None:
+    pair = Pair(place, Status.RUNNING, transition)
     before = pair.document()
     await pair.attempt()
     after = pair.document()
     kept = ("status", "lockToken", "lockedBy", "lockedAt", "lockUntil", "nextRunAt", "attempt", "scheduledFor", "fence")
-    assert [after[field] for field in kept] == [before[field] for field in kept]
-    assert after["rearmAt"] == FAR_AHEAD
+    assert [after.get(field) for field in kept] == [before.get(field) for field in kept]
+    waiting = {Transition.ARM: ["rearmAt"], Transition.FOLLOW: ["rearmAt"], Transition.WITHDRAW: ["withdrawn"]}
+    assert [field for field in ("rearmAt", "withdrawn") if field in after] == waiting[transition]
 
 
 async def test_a_document_that_says_running_but_carries_no_lock_may_be_claimed(place: Workplace) -> None:
