@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
 from jobserver.errors import UnknownTask
+from jobserver.store.chains import follow
 from jobserver.store.states import Transition
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
 
@@ -65,7 +66,7 @@ def test_an_interval_counts_from_the_moment_that_the_task_was_made(
     client: SyncJobClient, place: Workplace, recurrence: Any, follows: list[int]
 ) -> None:
     task = client.schedule("job", recurrence=recurrence)
-    made = place.get(task.id)["createdAt"]
+    made = place.get(task.id)["anchorAt"]
     assert task.next_run_at == made + timedelta(minutes=follows[0])
     assert task.recurrence is not None
     assert task.recurrence.next_after(task.next_run_at, anchor=made) == made + timedelta(minutes=follows[1])
@@ -366,3 +367,21 @@ def test_a_task_in_a_transaction_that_aborts_never_was(client: SyncJobClient, pl
         session.abort_transaction()
     assert place.jobs.count_documents({"_id": child.id}) == 0
     assert client.tasks()[0].status == "scheduled"
+
+
+async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    """One server reads that the parent has ended; before it writes, another one and the child itself have gone on."""
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        child = client.schedule("job", start_after=parent, recurrence=True)
+        place.jobs.update_one({"_id": parent.id}, {"$set": {"nextRunAt": LONG_AGO}})
+        assert await store.settle([completed(await claim_one(store), next_run_at=FAR_AHEAD)]) == []
+        slow = follow(place.jobs, place.runs, server="slow", retention=HOUR)
+        behind = slow.send(next(slow))
+        place.chains().sweep()
+        await run(store, place, child)
+        with pytest.raises(StopIteration):
+            slow.send(slow.send(behind))
+        assert (place.get(child.id)["status"], "nextRunAt" in place.get(child.id)) == ("completed", False)
