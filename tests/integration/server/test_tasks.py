@@ -11,6 +11,7 @@ from jobserver import SyncJobClient
 from tests.project import Project, until
 
 SECOND = timedelta(seconds=1)
+NO_SWEEP = "10 minutes"  # a lease with which the reaper does not come again while a test waits
 
 LAST = """
 class Last(Job):
@@ -58,7 +59,7 @@ async def test_the_last_success_is_told_and_not_the_last_run(project: Project, c
 async def test_a_chain_goes_on_at_once(project: Project, client: SyncJobClient) -> None:
     """The sweep comes once a minute: it is the end of the run before that starts what follows."""
     project.job("last", LAST)
-    async with project.server(process_every="1 hour"):
+    async with project.server(process_every="1 hour", lease=NO_SWEEP):
         first = client.schedule("api:last", {"n": 1}, start_at=project.now() + SECOND)
         second = client.schedule("api:last", {"n": 2}, start_after=first)
         third = client.schedule("api:last", {"n": 3}, start_after=second)
@@ -72,7 +73,7 @@ async def test_what_is_scheduled_after_a_run_that_is_under_way_follows_it(
     project.job("last", LAST)
     source = "class Slow(Job):\n    schedule = 'manual'\n    async def run(self, db):\n        await at_gate(db)\n"
     project.job("slow", source)
-    async with project.server():
+    async with project.server(lease=NO_SWEEP):
         slow = client.schedule("api:slow")
         await until(lambda: project.document(slow.id)["status"] == "running")
         begun = project.document(slow.id)["lastRunAt"]
