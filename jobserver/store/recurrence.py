@@ -12,18 +12,23 @@ from jobserver.store.expressions import NOW, REMOVE, Document, Expression, from_
 
 def first_moment(schedule: Schedule, *, now: datetime) -> Expression | None:
     """When it fires first, counted from the server's now; None for one that never does by itself."""
+    if schedule.kind is ScheduleKind.NOW:
+        return NOW
+    is_bounded = schedule.start is not None or schedule.exclude or schedule.end is not None
+    if isinstance(schedule.value, timedelta) and not is_bounded:
+        return from_now(schedule.value)  # counted from the anchor that the same update writes
+    return first_occurrence(schedule, now=now)
+
+
+def first_occurrence(schedule: Schedule, *, now: datetime) -> datetime | None:
+    """The same as a plain moment, for a schedule that is set at `now`."""
     match schedule.kind:
-        case ScheduleKind.CRON:
-            return _stored(schedule.next_after(now))
+        case ScheduleKind.CRON | ScheduleKind.INTERVAL:
+            return _stored(schedule.next_after(now, anchor=now))
         case ScheduleKind.ONCE:
             return _stored(schedule.value)
-        case ScheduleKind.INTERVAL:
-            if schedule.start is None and not schedule.exclude and schedule.end is None:
-                assert isinstance(schedule.value, timedelta)
-                return from_now(schedule.value)  # counted from the anchor that the same update writes
-            return _stored(schedule.next_after(now, anchor=now))
         case ScheduleKind.NOW:
-            return NOW
+            return _stored(now)
         case ScheduleKind.MANUAL:
             return None
         case other:
