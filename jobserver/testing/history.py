@@ -18,8 +18,8 @@ class VirtualRun:
     """One attempt as `jobRuns` would keep it, or an occurrence that was skipped; moments are virtual.
 
     `status` is completed, failed, cancelled or skipped, and running while virtual time has not come to its end. A
-    failed attempt that is tried again has `retry_at`. Of many skipped ones the last entry stands for all that follow,
-    to before `skipped_until`.
+    failed attempt that is tried again has `retry_at`. What is skipped is no attempt, its number is 0; of very many
+    occurrences the last entry stands for all that follow, to before `skipped_until`.
     """
 
     name: str
@@ -71,10 +71,11 @@ class VirtualHistory:
         if status is None:
             del self._runs[run_id]
             return
-        error = settlement.error
+        run, error = self._runs[run_id], settlement.error
         self._runs[run_id] = replace(
-            self._runs[run_id],
+            run,
             status=status,
+            attempt=0 if status is Status.SKIPPED else run.attempt,
             finished_at=now,
             result=None if settlement.result is ABSENT else settlement.result,
             error=error.message if error else None,

@@ -145,6 +145,6 @@ def aware(moment: Any, field: str) -> datetime:
 
 def _status(text: str) -> Status:
     if text not in SEEN:
-        hint = did_you_mean(text, SEEN)
+        hint = did_you_mean(text, [each.value for each in SEEN])
         raise ConfigError("status", f"no run is {excerpt(text)}{hint}; known: {', '.join(SEEN)}")
     return Status(text)
