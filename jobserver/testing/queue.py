@@ -84,7 +84,6 @@ class VirtualDocument:
         """As far as a runner reads it, by the names that MongoDB has for it; what does not apply is absent."""
         fields = {
             "data": self.data,
-            "scheduleKey": "virtual" if self.recurring else None,
             "anchorAt": self.anchor_at,
             "lastCompletedAt": self.last_completed_at,
         }

@@ -44,7 +44,7 @@ class Roster:
         short = {full: full.partition(":")[2] for full in self._definitions}
         found = [full for full, last in short.items() if last == name]
         if len(found) != 1:
-            raise UnknownJob(name, [*self._definitions, *short.values()])
+            raise UnknownJob(name, found or [*short, *short.values()])
         return found[0]
 
     def limit(self, name: str) -> int:

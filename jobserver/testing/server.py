@@ -186,13 +186,12 @@ class VirtualServer:
         return (self.now - self._start).total_seconds()
 
     def _end_one(self) -> bool:
-        """End the run that has been over for longest."""
-        over = [under_way for under_way in self._under_way if under_way.ends_at <= self.now]
-        if not over:
+        """End a run whose time is over; of several at one moment the one that began first."""
+        over = next((under_way for under_way in self._under_way if under_way.ends_at <= self.now), None)
+        if over is None:
             return False
-        first = min(over, key=lambda under_way: under_way.ends_at)
-        self._under_way.remove(first)
-        self._settle(first.run, first.outcome)
+        self._under_way.remove(over)
+        self._settle(over.run, over.outcome)
         return True
 
     def _settle(self, run: Run, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -77,8 +78,11 @@ def test_embedded_brings_a_mongodb_of_its_own_and_takes_it_away() -> None:
         jobs.advance("1 day")
         assert jobs.db.orders.count_documents({}) == 4
         directory = Path(jobs.db.client.admin.command("getCmdLineOpts")["parsed"]["storage"]["dbPath"])
+        mongod = psutil.Process(jobs.db.client.admin.command("serverStatus")["pid"])
         assert directory.exists()
+        assert mongod.is_running()
     assert not directory.exists()
+    assert not mongod.is_running()
 
 
 async def test_a_handle_is_lent_to_jobs_of_its_kind_only_and_is_left_as_it_is(

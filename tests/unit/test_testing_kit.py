@@ -12,6 +12,7 @@ from random import Random
 from textwrap import dedent
 from threading import get_ident
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
@@ -167,6 +168,14 @@ def test_jitter_makes_a_run_late_and_leaves_its_occurrence() -> None:
         assert [run.started_at for run in jobs.runs()] == [START + HOUR]
 
 
+def test_the_clock_shows_utc_and_whole_milliseconds_as_mongodb_keeps_them() -> None:
+    start = datetime(2026, 1, 1, 1, 0, 0, 1_500, tzinfo=ZoneInfo("Europe/Berlin"))
+    with VirtualJobs([a_job("now")], start=start) as jobs:
+        jobs.advance(0)
+        assert jobs.now == jobs.runs()[0].scheduled_at == START + timedelta(milliseconds=1)
+        assert jobs.now.tzinfo is UTC
+
+
 # asking for runs
 
 
@@ -189,6 +198,14 @@ def test_what_is_enqueued_runs_when_it_is_due_with_its_data() -> None:
         ]
         assert [run.data for run in jobs.runs()] == [[2], {}, {"n": 1}]
         assert jobs.runs()[-1].job_id == first
+
+
+def test_of_what_is_due_the_higher_priority_begins_first_its_own_or_that_of_its_job() -> None:
+    with VirtualJobs([a_job(name="low", priority=-10), a_job(name="normal")], start=START) as jobs:
+        for name, priority in (("low", None), ("normal", None), ("low", 20)):
+            jobs.enqueue(name, priority=priority)
+        jobs.advance(0)
+        assert [run.name for run in jobs.runs()] == ["api:low", "api:normal", "api:low"]
 
 
 def test_while_one_of_a_unique_key_waits_there_is_no_second() -> None:
@@ -226,8 +243,9 @@ def test_run_now_returns_the_run_and_leaves_the_schedule_alone() -> None:
         assert jobs.next_run_at("sync") == START + HOUR
 
 
-def test_no_more_runs_at_once_than_the_job_allows() -> None:
-    with VirtualJobs([a_job(concurrency=2)], start=START, durations={"sync": "10 minutes"}) as jobs:
+@pytest.mark.parametrize("limits", [{"concurrency": 2}, {"concurrency": 5, "global_concurrency": 2}], ids=str)
+def test_no_more_runs_at_once_than_the_job_allows(limits: dict[str, int]) -> None:
+    with VirtualJobs([a_job(**limits)], start=START, durations={"sync": "10 minutes"}) as jobs:
         for _ in range(5):
             jobs.enqueue("sync")
         jobs.advance(HOUR)
@@ -251,7 +269,7 @@ def test_retries_with_backoff_happen_in_virtual_time() -> None:
             ("failed", 4, timedelta(seconds=60 + 120 + 240)),
         ]
         assert [run.retry_at for run in jobs.runs()] == [*(run.started_at for run in jobs.runs()[1:]), None]
-        assert {run.error for run in jobs.runs()} == {"no"}
+        assert {(run.error, run.result) for run in jobs.runs()} == {("no", None)}
         assert {run.scheduled_at for run in jobs.runs()} == {START}
 
 
@@ -454,6 +472,15 @@ def test_a_short_absence_is_within_the_grace() -> None:
         assert told(jobs.runs()) == [("completed", 1, HOUR + timedelta(seconds=30))]
 
 
+def test_a_retry_of_a_run_that_caught_up_is_for_the_same_occurrence() -> None:
+    hourly = a_job("0 * * * *", retry=Retry(attempts=1, delay="1 minute"), run=raising(ValueError("no")))
+    with VirtualJobs([hourly], start=START) as jobs:
+        jobs.down(3 * HOUR)
+        jobs.advance("5 minutes")
+        assert since_start(jobs.runs()) == [HOUR, 2 * HOUR, 3 * HOUR, 3 * HOUR]
+        assert told(jobs.runs())[2:] == [("failed", 1, 3 * HOUR), ("completed", 2, 3 * HOUR + MINUTE)]
+
+
 def test_of_very_many_the_last_skipped_entry_stands_for_the_rest() -> None:
     with VirtualJobs([a_job("* * * * *")], start=START) as jobs:
         jobs.down(2 * DAY)
@@ -496,6 +523,13 @@ def test_a_folder_of_job_files_is_loaded_with_the_names_that_a_server_gives(tmp_
         jobs.advance(DAY)
         assert sorted(run.name for run in jobs.runs()) == ["api:sync", "billing:dunning"]
         assert jobs.runs("dunning") == jobs.runs("billing:dunning")
+
+
+def test_a_short_name_that_two_jobs_have_names_neither() -> None:
+    with VirtualJobs([a_job(name="a:sync"), a_job(name="b:sync")], start=START) as jobs:
+        with pytest.raises(UnknownJob, match="did you mean '.:sync'"):
+            jobs.runs("sync")
+        assert jobs.run_now("b:sync").name == "b:sync"
 
 
 def test_a_job_file_that_is_none_is_refused_with_the_reason(tmp_path: Path) -> None:
