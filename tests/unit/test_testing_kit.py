@@ -527,7 +527,7 @@ def test_a_folder_of_job_files_is_loaded_with_the_names_that_a_server_gives(tmp_
 
 def test_a_short_name_that_two_jobs_have_names_neither() -> None:
     with VirtualJobs([a_job(name="a:sync"), a_job(name="b:sync")], start=START) as jobs:
-        with pytest.raises(UnknownJob, match="did you mean '.:sync'"):
+        with pytest.raises(UnknownJob, match=r"did you mean '.:sync'"):
             jobs.runs("sync")
         assert jobs.run_now("b:sync").name == "b:sync"
 
