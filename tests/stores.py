@@ -14,9 +14,10 @@ from pymongo.database import Database
 
 from jobserver.store.chains import ChainStore
 from jobserver.store.claims import ClaimStore
+from jobserver.store.codec import CODEC
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import CODEC, AsyncJobs, async_client, deciding, deciding_sync
+from jobserver.store.connection import AsyncJobs, async_client, deciding, deciding_sync
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Lane, Settlement
 from jobserver.store.edits import Editor
 from jobserver.store.indexes import PRIORITY_FIRST, ensure_indexes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from types import ModuleType
 
 from jobserver.definition import JobDefinition, ScanProblem
@@ -26,7 +27,7 @@ def definitions_of(module: ModuleType, source: SourceFile) -> tuple[JobDefinitio
     problems: list[ScanProblem] = []
     for cls in classes:
         try:
-            found.append(_define(cls, source, tree, others=[other for other in classes if other is not cls]))
+            found.append(define(cls, source, tree, others=[other for other in classes if other is not cls]))
         except DefinitionError as error:
             problems.append(_problem(error, source, name=_name_if_any(cls, source, alone=len(classes) == 1)))
     problems.extend(_name_clashes(found, source))
@@ -35,7 +36,8 @@ def definitions_of(module: ModuleType, source: SourceFile) -> tuple[JobDefinitio
     return tuple(found)
 
 
-def _define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: list[type[Job]]) -> JobDefinition:
+def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequence[type[Job]] = ()) -> JobDefinition:
+    """The definition of one class of a file; `others` are the further jobs of the file. Raises DefinitionError."""
     _require_parts(cls, source)
     name = job_name(cls, source.file, alone=not others)
     job = _instance(cls, source)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pymongo
-from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -17,16 +16,13 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from jobserver.store.codec import CODEC
+
 Document = dict[str, Any]
 AsyncDb = AsyncDatabase[Document]
 AsyncJobs = AsyncCollection[Document]
 SyncDb = Database[Document]
 SyncJobs = Collection[Document]
-
-# Out-of-range dates come back as numbers, text that is no UTF-8 with marks in it: neither fails the whole reply.
-CODEC: CodecOptions[Document] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO, unicode_decode_error_handler="replace"
-)
 
 # A write that no majority confirms within this time has an unknown outcome, which every caller can look up.
 WRITE_TIMEOUT_MS = 10_000

@@ -14,7 +14,8 @@ from jobserver.errors import DataError
 from jobserver.excerpt import excerpt
 from jobserver.job import Priority
 from jobserver.lengths import LONGEST_LENGTH, describe_length
-from jobserver.store.connection import CODEC, Document
+from jobserver.store.codec import CODEC
+from jobserver.store.expressions import Document
 from jobserver.store.states import Status
 
 MAX_DATA_BYTES = 256 * 1024

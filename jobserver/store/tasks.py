@@ -6,22 +6,19 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
-import bson
 from pymongo import DESCENDING, ReturnDocument
 
 from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
-from jobserver.excerpt import excerpt
-from jobserver.schedule import Schedule, ScheduleKind, ScheduleSource
+from jobserver.schedule import Schedule, ScheduleSource
 from jobserver.store import task_transitions
 from jobserver.store.chains import NOTHING_YET, follow, runs_again, settlement_of
-from jobserver.store.connection import CODEC, Document
+from jobserver.store.connection import Document
 from jobserver.store.enqueue import Request, due_at
 from jobserver.store.queue import Desk
-from jobserver.store.recurrence import stored_moment
+from jobserver.store.recurrence import read_recurrence, stored_moment
 from jobserver.store.states import ENDED, Status
 from jobserver.store.steps import Steps
 from jobserver.task import RETENTION, Task
@@ -29,7 +26,6 @@ from jobserver.task import RETENTION, Task
 MOST_LISTED = 10_000
 BY_A_CLIENT = "a client"
 
-AFTER_ANOTHER = Schedule.parse("manual")
 Recurrence = ScheduleSource | bool | None
 
 
@@ -146,32 +142,6 @@ def _own_timing(request: TaskRequest, now: datetime) -> Document:
     if recurrence.jitter:
         timing["occurrenceAt"] = stored_moment(first)
     return {**timing, "nextRunAt": stored_moment(recurrence.jittered(first, random.random()))}
-
-
-def read_recurrence(source: Any, start: datetime | None = None) -> Schedule:
-    """A schedule that recurs, not before `start`. Raises ScheduleError that names `recurrence`."""
-    try:
-        schedule = Schedule.parse(source)
-        if schedule.kind not in (ScheduleKind.CRON, ScheduleKind.INTERVAL):
-            raise ScheduleError(f"{excerpt(source)} does not recur; for one moment give start_at= alone")
-        if start is None:
-            return schedule
-        if schedule.start is not None:
-            raise ScheduleError("it has a start date of its own: give that or start_at=, not both")
-        return Schedule.parse({**schedule.to_document(), "startDate": start})
-    except ConfigError as error:
-        rest = error.field.removeprefix("schedule")
-        raise ScheduleError(error.message, field=f"recurrence{rest}") from None
-
-
-def stored_recurrence(stated: Any) -> Schedule:
-    """What a document says of itself; a task that follows another has no schedule of its own. Raises ScheduleError."""
-    return AFTER_ANOTHER if stated is True else _decoded(bson.encode({"": stated}, codec_options=CODEC))
-
-
-@lru_cache(maxsize=1_000)  # many tasks share a recurrence, and each run asks twice
-def _decoded(stated: bytes) -> Schedule:
-    return read_recurrence(bson.decode(stated, codec_options=CODEC)[""])
 
 
 def _schedule_after(desk: Desk, request: TaskRequest, session: Any) -> Steps[Any]:

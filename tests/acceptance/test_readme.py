@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo import AsyncMongoClient
 from pymongo.database import Database
 
@@ -15,7 +16,7 @@ from jobserver import JobServer
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-JOB, CLIENT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
+JOB, CLIENT, KIT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
 EDITS = next(text for language, text in BLOCKS if language == "js")
 DEADLINE = 60.0
 
@@ -68,6 +69,15 @@ async def test_the_client_asks_for_what_it_says(mongo_uri: str, database_name: s
     assert db.pulseJobs.count_documents({"name": "api:greet", "status": "scheduled", "priority": 10}) == 1
     assert db.pulseJobs.find_one({"name": "api:invoice"})["data"] == {"order": 7}  # type: ignore[index]
     assert db.orders.count_documents({}) == 1
+
+
+async def test_the_job_is_tested_on_a_virtual_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greet.py").write_text(JOB)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    body = "\n".join(f"    {line}" for line in KIT.splitlines())
+    names: dict[str, Any] = {}
+    exec(f"from datetime import UTC, datetime\nfrom greet import Greet\nasync def example():\n{body}\n", names)
+    await names["example"]()
 
 
 async def test_a_program_of_ones_own_holds_a_server(tmp_path: Path, mongo_uri: str, database_name: str) -> None:

@@ -15,6 +15,7 @@ FORBIDDEN = {
     "Imports go down the road of a job, never up": ("store/clock.py", "import jobserver.manager.manager"),
     "Scanner, execution and store do not know each other": ("execution/done.py", "import jobserver.store.states"),
     "Only the store, and what hands it a client, speaks to MongoDB's driver": ("manager/history.py", "import pymongo"),
+    "The kit for authors' tests stands on top": ("client.py", "import jobserver.testing"),
     "What an author writes is pure": ("retry.py", "import asyncio"),
 }
 

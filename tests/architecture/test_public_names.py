@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jobserver
+import jobserver.testing
 
 PUBLIC = [
     "FatalError",
@@ -36,6 +37,11 @@ def test_every_public_name_is_there() -> None:
 
 def test_a_name_that_is_not_public_is_refused() -> None:
     assert not hasattr(jobserver, "Nonsense")
+
+
+def test_the_public_names_of_the_kit_for_tests_are_these() -> None:
+    names = ["AsyncTimeline", "ProgressReport", "Status", "SyncTimeline", "VirtualJobs", "VirtualRun"]
+    assert jobserver.testing.__all__ == names
 
 
 def test_importing_what_a_job_file_needs_loads_no_database_driver() -> None:

@@ -15,8 +15,9 @@ from pymongo.database import Database
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from jobserver.errors import DatabaseError, UnknownJob
+from jobserver.store.codec import CODEC
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import CODEC, sync_client
+from jobserver.store.connection import sync_client
 from jobserver.store.edits import Editor
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.reader import Reader, id_of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -10,19 +12,35 @@ from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.misfire import MISSED, Due, due_by
 from jobserver.runner.pulse.recurrence import is_task, recurrence
 from jobserver.runner.pulse.running import Run, Stop
-from jobserver.store.documents import ClaimedJob
-from jobserver.store.jobs import JobStore
-from jobserver.store.runs import RunStore
+from jobserver.store.documents import ClaimedJob, Skipped
 
 DISABLED = "its job is disabled"
 
 _log = structlog.get_logger("jobserver")
 
 
+class Occurrences(Protocol):
+    """Where it stands which occurrence a claimed document is for."""
+
+    async def stand_for(self, job: ClaimedJob, occurrence: datetime) -> bool:
+        """Say that this claim is for a later occurrence than the one it was due for; False when the lock is lost."""
+        ...
+
+
+class SkippedHistory(Protocol):
+    """Where occurrences that do not run are kept."""
+
+    async def record_skipped(
+        self, job: ClaimedJob, skipped: Sequence[Skipped], *, server: str, at: datetime, reason: str
+    ) -> None:
+        """Store an entry for each of these occurrences. Raises DatabaseError."""
+        ...
+
+
 class MissedOccurrences:
     """Skips, in the database first, what is not caught up with."""
 
-    def __init__(self, *, store: JobStore, history: RunStore, server: Callable[[], str]) -> None:
+    def __init__(self, *, store: Occurrences, history: SkippedHistory, server: Callable[[], str]) -> None:
         self._store, self._history, self._server = store, history, server
 
     async def may_run(self, run: Run) -> bool:

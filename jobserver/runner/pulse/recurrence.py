@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jobserver.runner.pulse.foreign import own_recurrence
 from jobserver.schedule import Schedule
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.tasks import stored_recurrence
+from jobserver.store.recurrence import stored_recurrence
 
 _MILLISECOND = timedelta(milliseconds=1)
 

@@ -6,23 +6,40 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from jobserver.definition import JobDefinition
 from jobserver.errors import DatabaseError, LockLost, ScheduleError
 from jobserver.execution import Outcome, run_in_thread, run_inline
 from jobserver.execution.outcome import SKIPPED, failed, interrupted
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
-from jobserver.runner.pulse.lease import Lease
-from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.documents import ClaimedJob, ProgressReport
-from jobserver.store.jobs import JobStore
+
+if TYPE_CHECKING:
+    from jobserver.runner.pulse.lease import Lease
 
 _log = structlog.get_logger("jobserver")
+
+
+class Locks(Protocol):
+    """Where the signs of life of a run are stored."""
+
+    async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: ProgressReport | None = None) -> bool:
+        """Extend the run's lock from now, with a progress report or without; False when the lock is lost."""
+        ...
+
+
+class Lender(Protocol):
+    """Who has the database handle that a job's `run` works with."""
+
+    def lend(self, definition: JobDefinition) -> Any:
+        """The handle: async for `async def run`, synchronous for `def run`."""
+        ...
 
 
 class Stop(StrEnum):
@@ -58,8 +75,8 @@ class Run:
         job: ClaimedJob,
         known: KnownJob,
         *,
-        store: JobStore,
-        databases: Databases,
+        store: Locks,
+        databases: Lender,
         server: str,
         monotonic: Callable[[], float],
     ) -> None:
@@ -152,12 +169,12 @@ class Runs:
     def __init__(
         self,
         *,
-        store: JobStore,
+        store: Locks,
         jobs: KnownJobs,
         capacity: Capacity,
         wakeups: Wakeups,
         lease: Lease,
-        databases: Databases,
+        databases: Lender,
         may_run: Callable[[Run], Awaitable[bool]],
         settle: Callable[[Run, Outcome], None],
         monotonic: Callable[[], float],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -18,9 +18,11 @@ from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.chaining import Chaining
 from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.store.documents import ErrorRecord, RunRecord, Settlement
-from jobserver.store.jobs import JobStore
-from jobserver.store.runs import RunStore
 from jobserver.store.states import Status, Transition
+
+if TYPE_CHECKING:
+    from jobserver.store.jobs import JobStore
+    from jobserver.store.runs import RunStore
 
 LARGEST_BATCH = 500
 MOST_UNDER_WAY = 4
