@@ -704,3 +704,18 @@ def test_without_a_database_no_driver_is_imported() -> None:
         assert not {"pymongo", "motor"} & set(sys.modules), sorted(sys.modules)
         """)
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+async def test_a_run_learns_when_the_job_last_went_well() -> None:
+    seen: list[datetime | None] = []
+
+    async def run(self: Job) -> None:
+        seen.append(self.context.last_completed_at)
+        if len(seen) == 2:
+            raise RuntimeError("this time not")
+
+    job = type("Sync", (Job,), {"name": "sync", "schedule": "0 6 * * *", "run": run})
+    async with VirtualJobs([job], start=START) as jobs:
+        await jobs.advance(3 * DAY)
+    first = START + 6 * HOUR
+    assert seen == [None, first, first]

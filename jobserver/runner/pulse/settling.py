@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from jobserver.errors import DatabaseError
-from jobserver.runner.pulse.chaining import Chaining
 from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.store.documents import ErrorRecord, RunRecord, Settlement
 from jobserver.store.states import Status, Transition
 
 if TYPE_CHECKING:
+    from jobserver.runner.pulse.chaining import Chaining
     from jobserver.store.jobs import JobStore
     from jobserver.store.runs import RunStore
 
