@@ -8,6 +8,7 @@ import sys
 import jobserver
 
 PUBLIC = [
+    "DstPolicy",
     "FatalError",
     "Job",
     "JobCancelled",
@@ -16,6 +17,7 @@ PUBLIC = [
     "JobServer",
     "JobServerError",
     "LockLost",
+    "Misfire",
     "Priority",
     "Retry",
     "RetryableError",
@@ -40,7 +42,8 @@ def test_a_name_that_is_not_public_is_refused() -> None:
 def test_importing_what_a_job_file_needs_loads_no_database_driver() -> None:
     program = (
         "import sys\n"
-        "from jobserver import FatalError, Job, JobCancelled, Priority, Retry, RetryableError, Schedule\n"
+        "from jobserver import DstPolicy, FatalError, Job, JobCancelled, Misfire, Priority, Retry, RetryableError\n"
+        "from jobserver import Schedule\n"
         "assert not {'pymongo', 'bson', 'motor', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -21,7 +21,7 @@ from tests.integration.conftest import JOBSERVER, Project, Server, a_project, ev
 Db = Database[dict[str, Any]]
 
 COMMANDS = (
-    *("init", "start", "check", "jobs", "run", "enable", "disable", "schedule"),
+    *("init", "start", "check", "jobs", "run", "enable", "disable", "schedule", "next"),
     *("runs", "status", "info", "history", "rollback", "dead", "retry"),
 )
 HEAVY = ("pymongo", "pydantic", "rich", "structlog", "yaml", "jobserver.scanner")
@@ -117,6 +117,7 @@ def test_every_mistake_is_told_in_the_same_way(project: Project) -> None:
         ("init", "[DIR]", ["DIR"]),
         ("run", "NAME", ["NAME"]),
         ("schedule", "NAME EXPR", ["NAME", "EXPR"]),
+        ("next", "NAME|EXPR", ["NAME|EXPR"]),
         ("rollback", "NAME VERSION", ["NAME", "VERSION"]),
         ("runs", "[NAME]", ["NAME"]),
         ("retry", "[ID...]", ["ID"]),
@@ -265,9 +266,9 @@ def test_a_refused_schedule_is_marked_beside_the_one_in_force(running: Project, 
     eventually(lambda: len(running.asked("history", "api:edited")["versions"]) == 2)
     running_db.jobConfigs.update_one({"jobName": "api:edited"}, {"$set": {"schedule": "once in a blue moon"}})
     found = eventually(lambda: (job := job_named(running, "api:edited"))["config_error"] and job)
-    assert (found["schedule_text"], found["refused_schedule"]) == ("cron 15 3 * * * (UTC)", "once in a blue moon")
+    assert (found["schedule_text"], found["refused_schedule"]) == ("every day at 03:15 UTC", "once in a blue moon")
     (line,) = (line for line in running.call("jobs").stdout.splitlines() if line.startswith("api:edited "))
-    assert "cron 15 3 * * * (UTC) (!) edit refused" in line
+    assert "every day at 03:15 UTC (!) edit refused" in line
     assert "blue moon" not in line
     running_db.jobConfigs.update_one({"jobName": "api:edited"}, {"$unset": {"schedule": ""}})
     eventually(lambda: job_named(running, "api:edited")["schedule_text"] == "by hand")
@@ -343,7 +344,7 @@ def test_schedule_history_and_rollback(running: Project) -> None:
     )[0]
     assert following["by"].startswith("cli:")
     assert [change["field"] for change in following["changes"]] == ["schedule"]
-    assert "30 4 * * *" in running.call("history", "api:hourly").stdout
+    assert "every day at 04:30 Europe/Berlin" in running.call("history", "api:hourly").stdout
     running.asked("rollback", "api:hourly", str(before["version"]))
     eventually(lambda: job_named(running, "api:hourly")["schedule_text"] == "every hour")
     assert "has no version 4711" in running.refused("rollback", "api:hourly", "4711")
