@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from jobserver.job import Job, JobContext, Priority
     from jobserver.manager.overrides import validate_config
     from jobserver.retry import Retry
-    from jobserver.schedule import Schedule
+    from jobserver.schedule import DstPolicy, Misfire, Schedule
     from jobserver.server import JobServer
     from jobserver.task import Task
 
 __all__ = [
+    "DstPolicy",
     "FatalError",
     "Job",
     "JobCancelled",
@@ -24,6 +25,7 @@ __all__ = [
     "JobServer",
     "JobServerError",
     "LockLost",
+    "Misfire",
     "Priority",
     "Retry",
     "RetryableError",
@@ -36,6 +38,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DstPolicy": "jobserver.schedule",
     "FatalError": "jobserver.errors",
     "Job": "jobserver.job",
     "JobCancelled": "jobserver.errors",
@@ -44,6 +47,7 @@ _HOMES = {
     "JobServer": "jobserver.server",
     "JobServerError": "jobserver.errors",
     "LockLost": "jobserver.errors",
+    "Misfire": "jobserver.schedule",
     "Priority": "jobserver.job",
     "Retry": "jobserver.retry",
     "RetryableError": "jobserver.errors",

@@ -1,6 +1,7 @@
 """The command line: `jobserver`, and `python -m jobserver`.
 
     app        every command: its words, its flags, its example
+    schedules  the same for those about schedules
     commands/  what each command does; answers with one document and a way to show it
     help       the words of the help and of a wrong usage
     session    which project, which MongoDB

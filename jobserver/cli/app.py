@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobserver.cli.help import Command
-from jobserver.cli.options import ConfigOption, DatabaseOption, JsonOption, UriOption, Where
+from jobserver.cli.options import ConfigOption, DatabaseOption, JsonOption, NameArgument, UriOption, Where
+from jobserver.cli.schedules import NEXT_EPILOG, SCHEDULE_EPILOG, next_moments, schedule
 
 if TYPE_CHECKING:
     from jobserver.cli.answer import Answer
@@ -38,7 +39,6 @@ app = typer.Typer(
 
 command = partial(app.command, cls=Command)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's name, such as api:report.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most so many.")]
 
 
@@ -169,26 +169,8 @@ def disable(
     _deliver(enable(Where(config=config, uri=uri, database=database), name, enabled=False), as_json)
 
 
-@command(
-    short_help="Give a job another schedule.",
-    epilog="\b\nExample:  jobserver schedule api:report '0 6 * * 1-5' --timezone Europe/Berlin",
-)
-def schedule(
-    name: NameArgument,
-    expr: Annotated[
-        str, typer.Argument(metavar="EXPR", help="Cron (five fields, or six with seconds first), '5 minutes', manual …")
-    ],
-    *,
-    timezone: Annotated[str | None, typer.Option("--timezone", "-z", metavar="ZONE", help="For cron. [UTC]")] = None,
-    config: ConfigOption = None,
-    uri: UriOption = None,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Give a job another schedule; what its class says comes back with `rollback` or new code."""
-    from jobserver.cli.commands.edit import schedule
-
-    _deliver(schedule(Where(config=config, uri=uri, database=database), name, expr, timezone=timezone), as_json)
+command("schedule", short_help="Give a job another schedule.", epilog=SCHEDULE_EPILOG)(schedule)
+command("next", short_help="Show when a job or a schedule runs next.", epilog=NEXT_EPILOG)(next_moments)
 
 
 @command(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's name, such as api:report.")]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

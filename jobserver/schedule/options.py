@@ -77,7 +77,7 @@ def settled_options(raw: Mapping[str, object], kind: ScheduleKind, zone: Zone) -
         return NO_OPTIONS
     options = Options(
         dst=_dst(raw.get("dst")),
-        misfire=Misfire.parse(raw.get("misfire"), field="schedule.misfire"),
+        misfire=Misfire.parse(raw.get("misfire")),
         jitter=_jitter(raw.get("jitter")),
         start=_moment(raw.get("startDate"), "startDate", zone),
         end=_end(raw.get("endDate"), zone),

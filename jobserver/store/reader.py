@@ -228,6 +228,8 @@ def _job_view(
         applied_schedule=applied.get("schedule", default_schedule),
         config_error=f"{error.get('field')}: {error.get('message')}" if isinstance(error, dict) else None,
         missing_since=moment(config.get("missingSince")),
+        schedule_key=text(holder.get("scheduleKey")),
+        anchor_at=moment(holder.get("anchorAt")),
         next_run_at=moment(holder.get("nextRunAt")),
         poison=holder.get("poison") is True,
         running=running,

@@ -117,7 +117,8 @@ class OccurrenceView:
 class JobView:
     """One job: its `jobConfigs` document, the holder of its schedule, what runs and waits, its newest run.
 
-    `applied_schedule` is what was in force last, for a `schedule` that turns out to be unusable.
+    `applied_schedule` is what was in force last, for a `schedule` that turns out to be unusable. `anchor_at` is where
+    the intervals of the schedule with the key `schedule_key` count from.
     """
 
     name: str
@@ -126,6 +127,8 @@ class JobView:
     applied_schedule: Any
     config_error: str | None
     missing_since: datetime | None
+    schedule_key: str | None
+    anchor_at: datetime | None
     next_run_at: datetime | None
     poison: bool
     running: int

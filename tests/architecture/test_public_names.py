@@ -9,6 +9,7 @@ import jobserver
 import jobserver.testing
 
 PUBLIC = [
+    "DstPolicy",
     "FatalError",
     "Job",
     "JobCancelled",
@@ -17,6 +18,7 @@ PUBLIC = [
     "JobServer",
     "JobServerError",
     "LockLost",
+    "Misfire",
     "Priority",
     "Retry",
     "RetryableError",
@@ -47,7 +49,8 @@ def test_the_public_names_of_the_kit_for_tests_are_these() -> None:
 def test_importing_what_a_job_file_needs_loads_no_database_driver() -> None:
     program = (
         "import sys\n"
-        "from jobserver import FatalError, Job, JobCancelled, Priority, Retry, RetryableError, Schedule\n"
+        "from jobserver import DstPolicy, FatalError, Job, JobCancelled, Misfire, Priority, Retry, RetryableError\n"
+        "from jobserver import Schedule\n"
         "assert not {'pymongo', 'bson', 'motor', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -21,7 +21,7 @@ from tests.integration.conftest import JOBSERVER, Project, Server, a_project, ev
 Db = Database[dict[str, Any]]
 
 COMMANDS = (
-    *("init", "start", "check", "jobs", "run", "enable", "disable", "schedule"),
+    *("init", "start", "check", "jobs", "run", "enable", "disable", "schedule", "next"),
     *("runs", "status", "info", "history", "rollback", "dead", "retry"),
 )
 HEAVY = ("pymongo", "pydantic", "rich", "structlog", "yaml", "jobserver.scanner")
@@ -117,6 +117,7 @@ def test_every_mistake_is_told_in_the_same_way(project: Project) -> None:
         ("init", "[DIR]", ["DIR"]),
         ("run", "NAME", ["NAME"]),
         ("schedule", "NAME EXPR", ["NAME", "EXPR"]),
+        ("next", "NAME|EXPR", ["NAME|EXPR"]),
         ("rollback", "NAME VERSION", ["NAME", "VERSION"]),
         ("runs", "[NAME]", ["NAME"]),
         ("retry", "[ID...]", ["ID"]),
@@ -343,7 +344,7 @@ def test_schedule_history_and_rollback(running: Project) -> None:
     )[0]
     assert following["by"].startswith("cli:")
     assert [change["field"] for change in following["changes"]] == ["schedule"]
-    assert "04:30 Europe/Berlin" in running.call("history", "api:hourly").stdout
+    assert "every day at 04:30 Europe/Berlin" in running.call("history", "api:hourly").stdout
     running.asked("rollback", "api:hourly", str(before["version"]))
     eventually(lambda: job_named(running, "api:hourly")["schedule_text"] == "every hour")
     assert "has no version 4711" in running.refused("rollback", "api:hourly", "4711")

@@ -22,7 +22,7 @@ from jobserver.manager.overrides import (
     settings_in_force,
 )
 from jobserver.retry import Retry
-from jobserver.schedule import Schedule
+from jobserver.schedule import Misfire, Schedule
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -171,6 +171,70 @@ def test_an_error_inside_a_field_names_the_inner_one(document: dict[str, Any], f
     assert the_error(document).field == field
 
 
+DAILY = {"type": "schedule", "value": "30 2 * * *"}
+FRIDAY = datetime(2026, 3, 27, 12, tzinfo=UTC)
+"""The clocks in Berlin are put forward on the following Sunday, at 01:00 UTC."""
+
+
+@pytest.mark.parametrize(
+    ("options", "fires"),
+    [
+        ({}, ["28T02:30", "29T02:30", "30T02:30"]),
+        ({"timezone": "Europe/Berlin"}, ["28T01:30", "29T01:00", "30T00:30"]),
+        ({"timezone": "Europe/Berlin", "dst": "skip"}, ["28T01:30", "30T00:30", "31T00:30"]),
+        ({"timezone": "Europe/Berlin", "dst": "first"}, ["28T01:30", "29T01:30", "30T00:30"]),
+        ({"startDate": datetime(2026, 3, 30, tzinfo=UTC)}, ["30T02:30", "31T02:30"]),
+        ({"startDate": 1_774_828_800_000}, ["30T02:30", "31T02:30"]),
+        ({"endDate": "2026-03-29"}, ["28T02:30", "29T02:30"]),
+        ({"exclude": ["weekend", "03-30"]}, ["31T02:30"]),
+        ({"exclude": "2026-03-28..2026-03-30"}, ["31T02:30"]),
+        ({"value": "every monday at 9:00"}, ["30T09:00"]),
+        (
+            {"type": "interval", "value": "30 hours", "startDate": "2026-03-28T10:00Z"},
+            ["28T10:00", "29T16:00", "30T22:00"],
+        ),
+        ({"type": "once", "value": "2026-03-29T10:00Z"}, ["29T10:00"]),
+        ({"type": "manual"}, []),
+    ],
+    ids=str,
+)
+def test_every_key_of_a_schedule_decides_when_it_fires(options: dict[str, Any], fires: list[str]) -> None:
+    overrides = parse_overrides({"schedule": {**DAILY, **options}})
+    assert overrides.errors == ()
+    schedule: Schedule = in_force(dict(overrides.values)).schedule
+    found = [f"{fire:%dT%H:%M}" for fire in schedule.upcoming(3, after=FRIDAY) if fire.month == 3]
+    assert found == fires
+
+
+def test_the_keys_of_a_schedule_that_move_no_fire_reach_those_who_run_it() -> None:
+    stored = {**DAILY, "misfire": {"type": "all", "max": 7}, "jitter": "30 seconds"}
+    schedule: Schedule = in_force(dict(parse_overrides({"schedule": stored}).values)).schedule
+    assert schedule.misfire == Misfire(kind="all", max=7)
+    assert schedule.jittered(FRIDAY, 0.5) == FRIDAY + timedelta(seconds=15)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("type", "sometimes"),
+        ("value", "61 * * * *"),
+        ("timezone", "Europe/Berlim"),
+        ("dst", "nextvalid"),
+        ("misfire", "some"),
+        ("misfire", {"type": "all", "max": 10_001}),
+        ("jitter", "8 days"),
+        ("startDate", "tomorrow"),
+        ("endDate", "2026-02-30"),
+        ("exclude", ["easter"]),
+    ],
+    ids=str,
+)
+def test_a_bad_key_of_a_schedule_is_named_and_takes_the_schedule_with_it_and_nothing_else(key: str, value: Any) -> None:
+    overrides = parse_overrides({"schedule": {**DAILY, key: value}, "priority": 3})
+    assert [error.field for error in overrides.errors] == [f"schedule.{key}"]
+    assert overrides.values == {"priority": 3}
+
+
 def test_a_bad_field_does_not_take_the_good_ones_with_it() -> None:
     overrides = parse_overrides({"priority": 99, "concurrency": 2, "retry": "x", "enabled": False})
     assert overrides.values == {"concurrency": 2, "enabled": False}
@@ -249,12 +313,21 @@ def test_the_default_configuration_says_only_what_the_class_says() -> None:
         {"schedule": {"type": "schedule", "value": "0 5 * * *", "timezone": "Europe/Vienna"}},
         {"schedule": {"type": "interval", "value": 90_000}},
         {"schedule": {"type": "once", "value": datetime(2026, 5, 1, tzinfo=UTC)}},
+        {
+            "schedule": {
+                **{"type": "schedule", "value": "every weekday at 9:00", "timezone": "Europe/Vienna", "dst": "both"},
+                **{"misfire": "all(max=10)", "jitter": 30_000, "exclude": ["2026-05-01", "12-25", "sun"]},
+                **{"startDate": datetime(2026, 1, 1, tzinfo=UTC), "endDate": datetime(2027, 1, 1, tzinfo=UTC)},
+            }
+        },
+        {"schedule": {"type": "interval", "value": 90_000, "timezone": "Europe/Vienna", "exclude": ["sat"]}},
         {"schedule": {"type": "manual"}, "retry": {"attempts": 7, "backoff": {"type": "linear", "jitter": 0.5}}},
     ],
     ids=str,
 )
 def test_what_was_read_is_written_so_that_it_reads_the_same(document: dict[str, Any]) -> None:
     values = parse_overrides(document).values
+    assert values
     assert parse_overrides(as_document(values)).values == values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -103,7 +104,8 @@ def test_an_interval_keeps_its_zone_only_where_it_needs_it() -> None:
         ({"misfire": "al"}, "schedule.misfire", "did you mean 'all'?"),
         ({"misfire": 5}, "schedule.misfire", "5 is no misfire policy"),
         ({"misfire": "skip(max=3)"}, "schedule.misfire", "only 'all' takes a max"),
-        ({"misfire": "all(max=0)"}, "schedule.misfire", "is not between 1 and 100000"),
+        ({"misfire": "all(max=0)"}, "schedule.misfire", "is not between 1 and 10000"),
+        ({"misfire": {"type": "all", "max": 10_001}}, "schedule.misfire", "10001 is not between 1 and 10000"),
         ({"misfire": {"type": "all", "max": 1.5}}, "schedule.misfire", "1.5 is not a whole number"),
         ({"misfire": {"type": "all", "max": True}}, "schedule.misfire", "True is not a whole number"),
         ({"misfire": {"type": "all", "most": 1}}, "schedule.misfire", "unknown key 'most'"),
@@ -154,6 +156,7 @@ def test_an_option_that_makes_no_sense_for_a_kind_is_refused_by_its_name(kind: s
         ("all", Misfire(kind=MisfireKind.ALL, max=100)),
         ("all(max=10)", Misfire(kind=MisfireKind.ALL, max=10)),
         ("all ( 10 )", Misfire(kind=MisfireKind.ALL, max=10)),
+        ("all(10000)", Misfire(kind=MisfireKind.ALL, max=10_000)),
         ({"type": "all"}, Misfire(kind=MisfireKind.ALL, max=100)),
         ({"kind": "all", "max": 10.0}, Misfire(kind=MisfireKind.ALL, max=10)),
         ({"type": "latest"}, Misfire()),
@@ -163,6 +166,29 @@ def test_an_option_that_makes_no_sense_for_a_kind_is_refused_by_its_name(kind: s
 def test_every_form_of_a_misfire_policy(text: object, misfire: Misfire) -> None:
     assert Misfire.parse(text) == misfire
     assert Misfire.parse(str(misfire)) == misfire
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ({"kind": "al"}, "did you mean 'all'?"),
+        ({"kind": 5}, "unknown policy 5; write"),
+        ({"kind": "all", "max": 0}, "0 is not between 1 and 10000"),
+        ({"kind": "all", "max": "3"}, "'3' is not a whole number"),
+        ({"kind": "skip", "max": 3}, "only 'all' takes a max"),
+    ],
+)
+def test_a_misfire_policy_that_is_not_valid_cannot_be_made(values: dict[str, Any], advice: str) -> None:
+    with pytest.raises(ScheduleError, match=re.escape(advice)) as caught:
+        Misfire(**values)
+    assert caught.value.field == "schedule.misfire"
+
+
+def test_a_misfire_policy_can_be_written_as_a_value() -> None:
+    assert Misfire(kind="all") == Misfire(kind=MisfireKind.ALL, max=100)
+    assert dataclasses.replace(Misfire(kind="all"), max=7) == Misfire.parse("all(max=7)")
+    assert dataclasses.replace(Misfire()) == Misfire.parse("latest")
+    assert Schedule.parse(DAILY, misfire=Misfire(kind="skip")) == Schedule.parse(DAILY, misfire="skip")
 
 
 def test_it_fires_neither_before_its_start_nor_after_its_end() -> None:

@@ -25,9 +25,12 @@ def enable(where: Where, name: str, *, enabled: bool) -> Answer:
     return _answer({"name": name, "enabled": enabled, "changed": changed}, text)
 
 
-def schedule(where: Where, name: str, expression: str, *, timezone: str | None) -> Answer:
-    """Give a job another schedule. Raises ScheduleError before anything is changed, and UnknownJob."""
-    wanted, now = Schedule.parse(expression, timezone), datetime.now(UTC)
+def schedule(where: Where, name: str, expression: str, options: Mapping[str, str | None]) -> Answer:
+    """Give a job another schedule; `options` are the keywords of Schedule.parse.
+
+    Raises ScheduleError before anything is changed, and UnknownJob.
+    """
+    wanted, now = Schedule.parse(expression, **options), datetime.now(UTC)
     with session(where) as opened:
         changed = editor(opened).schedule(name, wanted.to_document())
     upcoming = wanted.upcoming(1, after=now, anchor=now)

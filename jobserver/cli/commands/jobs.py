@@ -42,6 +42,18 @@ def shown_schedule(job: JobView) -> str:
     return schedule_text(schedule) + (" (!) edit refused" if refused else "")
 
 
+def troubles(job: JobView, now: datetime) -> list[str]:
+    """What is wrong with a job, a sentence each."""
+    troubles = []
+    if job.config_error:
+        troubles.append(f"an edit of its configuration is refused, what was in force stays: {job.config_error}")
+    if job.missing_since:
+        troubles.append(f"its file is gone since {when(job.missing_since, now)}")
+    if job.poison:
+        troubles.append(f"given up after crashes; `jobserver retry --all {job.name}` tries again")
+    return troubles
+
+
 def show_unknown_names(screen: Screen, unknown: Sequence[UnknownName], now: datetime) -> None:
     """What nobody here will run."""
     if unknown:
@@ -106,7 +118,7 @@ def _show(screen: Screen, found: Sequence[JobView], now: datetime) -> None:
     columns = ("JOB", "ENABLED", "SCHEDULE", "NEXT RUN", "LAST RUN", "", "RUNNING")
     screen.table(columns, [_row(job, now) for job in found])
     for job in found:
-        for trouble in _troubles(job, now):
+        for trouble in troubles(job, now):
             screen.line(f"{job.name}: {trouble}", style="yellow")
 
 
@@ -123,14 +135,3 @@ def _row(job: JobView, now: datetime) -> tuple[str, ...]:
         relative(ended, now) if ended else "",
         running,
     )
-
-
-def _troubles(job: JobView, now: datetime) -> list[str]:
-    troubles = []
-    if job.config_error:
-        troubles.append(f"an edit of its configuration is refused, what was in force stays: {job.config_error}")
-    if job.missing_since:
-        troubles.append(f"its file is gone since {when(job.missing_since, now)}")
-    if job.poison:
-        troubles.append(f"given up after crashes; `jobserver retry --all {job.name}` tries again")
-    return troubles

@@ -70,8 +70,23 @@ async def test_a_job_switched_off_does_not_run_on_any_server_and_runs_again_when
             Schedule.parse("0 9 * * 1", "Europe/Vienna"),
         ),
         ({"type": "once", "value": datetime(2999, 1, 1, tzinfo=UTC)}, Schedule.parse(datetime(2999, 1, 1, tzinfo=UTC))),
+        (
+            {
+                **{"type": "schedule", "value": "every weekday at 9:00", "timezone": "Europe/Vienna", "dst": "both"},
+                **{"misfire": "skip", "startDate": "2998-01-01", "endDate": "2999-12-31", "exclude": ["mon", "01-02"]},
+            },
+            Schedule.parse(
+                "every weekday at 9:00",
+                "Europe/Vienna",
+                dst="both",
+                misfire="skip",
+                start="2998-01-01",
+                end="2999-12-31",
+                exclude="mon,01-02",
+            ),
+        ),
     ],
-    ids=["mapping", "with seconds", "bare text", "time zone", "once"],
+    ids=["mapping", "with seconds", "bare text", "time zone", "once", "every key"],
 )
 async def test_a_schedule_written_by_hand_replaces_the_next_run(
     project: Project, written: Any, meant: Schedule
@@ -199,6 +214,22 @@ async def test_a_run_asked_for_by_a_server_that_then_died_is_given_by_the_next_o
     assert len(project.runs(name)) == 1
 
 
+OPTIONS: dict[str, tuple[Any, Any]] = {
+    "timezone": ("Europe/Vienna", "Europe/Viena"),
+    "dst": ("skip", "sometimes"),
+    "misfire": ("skip", {"type": "all", "max": 10_001}),
+    "jitter": (5_000, "8 days"),
+    "startDate": ("2026-01-01", "tomorrow"),
+    "endDate": ("2999-01-01", "2026-02-30"),
+    "exclude": (["sat"], ["easter"]),
+}
+"""For each key of a schedule what would do, and what would not."""
+
+
+def daily(**options: Any) -> dict[str, Any]:
+    return {"type": "schedule", "value": "30 4 * * *", **options}
+
+
 NONSENSE: list[tuple[str, Any, Any, str, Callable[[Any], bool]]] = [
     ("enabled", False, "no", "enabled", lambda s: s.enabled is False),
     ("schedule", "30 4 * * *", "61 * * * *", "schedule", lambda s: s.schedule == Schedule.parse("30 4 * * *")),
@@ -210,6 +241,16 @@ NONSENSE: list[tuple[str, Any, Any, str, Callable[[Any], bool]]] = [
     ("globalConcurrency", 4, 0, "globalConcurrency", lambda s: s.global_concurrency == 4),
     ("lockLifetime", 60_000, "soon", "lockLifetime", lambda s: s.lock_lifetime == timedelta(minutes=1)),
     ("priority", 4, 400, "priority", lambda s: s.priority == 4),
+    *(
+        (
+            "schedule",
+            daily(**{key: good}),
+            daily(**{key: bad}),
+            f"schedule.{key}",
+            lambda s, key=key, good=good: s.schedule == Schedule.parse(daily(**{key: good})),
+        )
+        for key, (good, bad) in OPTIONS.items()
+    ),
 ]
 
 
