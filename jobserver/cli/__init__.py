@@ -2,6 +2,7 @@
 
     app        every command: its words, its flags, its example
     schedules  the same for those about schedules
+    tasks      the same for those about tasks
     commands/  what each command does; answers with one document and a way to show it
     help       the words of the help and of a wrong usage
     session    which project, which MongoDB

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobserver.cli.help import Command
-from jobserver.cli.options import ConfigOption, DatabaseOption, JsonOption, NameArgument, UriOption, Where
+from jobserver.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    LimitOption,
+    NameArgument,
+    UriOption,
+    Where,
+)
 from jobserver.cli.schedules import NEXT_EPILOG, SCHEDULE_EPILOG, next_moments, schedule
+from jobserver.cli.tasks import CANCEL_EPILOG, TASKS_EPILOG, cancel, tasks
 
 if TYPE_CHECKING:
     from jobserver.cli.answer import Answer
@@ -38,8 +47,6 @@ app = typer.Typer(
 )
 
 command = partial(app.command, cls=Command)
-
-LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most so many.")]
 
 
 def _version(wanted: bool) -> None:
@@ -247,6 +254,10 @@ def rollback(
     from jobserver.cli.commands.edit import rollback
 
     _deliver(rollback(Where(config=config, uri=uri, database=database), name, version), as_json)
+
+
+command("tasks", short_help="List tasks: when each runs, and after which other.", epilog=TASKS_EPILOG)(tasks)
+command("cancel", short_help="End tasks and waiting jobs for good.", epilog=CANCEL_EPILOG)(cancel)
 
 
 @command(short_help="List what gave up.", epilog="\b\nExample:  jobserver dead api:report")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="At most so many.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The job's name, such as api:report.")]
 ConfigOption = Annotated[
     Path | None,

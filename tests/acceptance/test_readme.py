@@ -16,7 +16,7 @@ from jobserver import JobServer
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-JOB, CLIENT, KIT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
+JOB, CLIENT, TASKS, KIT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
 EDITS = next(text for language, text in BLOCKS if language == "js")
 DEADLINE = 60.0
 
@@ -61,7 +61,7 @@ async def test_the_client_asks_for_what_it_says(mongo_uri: str, database_name: s
     async with AsyncMongoClient[dict[str, Any]](mongo_uri) as mongo:
         database = mongo[database_name]
         async with mongo.start_session() as session:
-            body = "\n".join(f"    {line}" for line in CLIENT.splitlines())
+            body = "\n".join(f"    {line}" for line in (CLIENT + TASKS).splitlines())
             names: dict[str, Any] = {}
             exec(f"from datetime import timedelta\nasync def example(db, session, order):\n{body}\n", names)
             await names["example"](database, session, {"_id": 7})
@@ -69,6 +69,7 @@ async def test_the_client_asks_for_what_it_says(mongo_uri: str, database_name: s
     assert db.pulseJobs.count_documents({"name": "api:greet", "status": "scheduled", "priority": 10}) == 1
     assert db.pulseJobs.find_one({"name": "api:invoice"})["data"] == {"order": 7}  # type: ignore[index]
     assert db.orders.count_documents({}) == 1
+    assert db.pulseJobs.count_documents({"task": True, "recurrence": {"$exists": True}}) == 2
 
 
 async def test_the_job_is_tested_on_a_virtual_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
