@@ -47,7 +47,6 @@ class MissedOccurrences:
         """Whether this run is to begin; it then stands for the occurrence in `job.scheduled_at`.
 
         Raises ScheduleError for a task whose recurrence cannot be read.
-        The entries are written before the document is moved on, so a crash in between only writes them twice.
         """
         job = run.job
         if is_task(job) and not run.known.settings.enabled:
@@ -57,32 +56,39 @@ class MissedOccurrences:
         if follows is None or follows.foreign or job.attempt > 1:
             return True
         due = due_by(job.started_at, job.scheduled_at, follows)
-        if due.skipped:
-            _warn(job, due, policy=str(follows.schedule.misfire))
-            try:
-                await self._history.record_skipped(
-                    job, due.skipped, server=self._server(), at=job.started_at, reason=MISSED
-                )
-                held = await self._store.stand_for(job, due.occurrence)
-            except DatabaseError as error:
-                run.stop, run.stop_reason = Stop.SHUTDOWN, f"not begun: {error}"
-                return False
-            if not held:
-                run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
-                return False
+        left_out = due.skipped if due.runs else (*due.skipped, Skipped(at=due.occurrence))
+        if left_out:
+            _warn(job, left_out, policy=str(follows.schedule.misfire))
+        if due.skipped and not await self._moved_on(run, due):
+            return False
         job.scheduled_at = due.occurrence
         if not due.runs:
             run.stop_reason = MISSED
         return due.runs
 
+    async def _moved_on(self, run: Run, due: Due) -> bool:
+        """The entries are written before the document is moved on: a crash in between only writes them twice."""
+        job = run.job
+        try:
+            await self._history.record_skipped(
+                job, due.skipped, server=self._server(), at=job.started_at, reason=MISSED
+            )
+            held = await self._store.stand_for(job, due.occurrence)
+        except DatabaseError as error:
+            run.stop, run.stop_reason = Stop.SHUTDOWN, f"not begun: {error}"
+            return False
+        if not held:
+            run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
+        return held
 
-def _warn(job: ClaimedJob, due: Due, *, policy: str) -> None:
+
+def _warn(job: ClaimedJob, left_out: Sequence[Skipped], *, policy: str) -> None:
     _log.warning(
         "occurrences skipped",
         name=job.name,
-        count=len(due.skipped),
-        first=due.skipped[0].at.isoformat(),
-        last=(due.skipped[-1].until or due.skipped[-1].at).isoformat(),
+        count=len(left_out),
+        first=left_out[0].at.isoformat(),
+        last=(left_out[-1].until or left_out[-1].at).isoformat(),
         reason=MISSED,
         misfire=policy,
     )

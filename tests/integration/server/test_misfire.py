@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobserver import Schedule
-from tests.project import Project, until
+from tests.project import Project, Records, until
 
 HOURLY = "0 * * * *"
 HOUR = timedelta(hours=1)
@@ -123,3 +123,19 @@ async def test_an_edit_of_the_policy_counts_from_the_next_start_on(project: Proj
     async with project.server():
         await until(lambda: len(project.runs(name, status="completed")) == 4)
     assert [note["due"] for note in project.notes()] == moments
+
+
+@pytest.mark.parametrize(("misfire", "runs"), [("latest", 1), ("skip", 0)])
+async def test_a_moment_that_has_passed_runs_late_or_is_skipped_with_a_warning(
+    project: Project, log: Records, misfire: str, runs: int
+) -> None:
+    text = source().replace(f'"{HOURLY}", **{{}}', f'"2020-02-29T12:00:00Z", misfire="{misfire}"')
+    name, other = project.job("noted", text), project.job("other")
+    async with project.servers(2):
+        (entry,) = await until(lambda: project.runs(name))
+        await project.ran(other)
+    assert (entry["status"], len(project.notes(due={"$exists": True}))) == ("completed" if runs else "skipped", runs)
+    assert [record["log_level"] for record in log if record["event"] == "occurrences skipped"] == ["warning"] * (
+        1 - runs
+    )
+    assert "nextRunAt" not in project.holder(name)
