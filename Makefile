@@ -3,16 +3,19 @@
 PYTHON ?= python3
 # Processes that `make test` spreads the test files over.
 WORKERS ?= 2
-# Handed on to the program: make run ARGS='--workers 4', make test ARGS='-k embedded'.
+# Handed on to the program: make run ARGS='--workers 4', make test ARGS='-k embedded'; a seed for make oracle.
 ARGS ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY := $(VENV)/.ready
+# The oldest croniter that pyproject.toml allows, beside the newest that is in .venv.
+CRONITER := 2.0.7
+OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -25,6 +28,14 @@ run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; C
 
 test: $(READY)-dev ## run every test on a real MongoDB
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-oldest: $(OLDEST)/.ready-$(CRONITER) ## test the schedules on the oldest croniter that is allowed
+	@PYTHONPATH=$(OLDEST) $(BIN)/python -c 'from importlib.metadata import version; assert version("croniter") == "$(CRONITER)"'
+	@PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/unit/test_schedule*.py $(ARGS)
+
+oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judge 1,000,000 strings
+	@$(BIN)/python -m tests.oracle cases 100000 $(ARGS)
+	@$(BIN)/python -m tests.oracle strings 1000000 $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
@@ -55,6 +66,12 @@ $(READY)-dev: pyproject.toml | $(BIN)/python
 	@echo 'installing jobserver and its tools into $(VENV) ...'
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(READY)-run
+
+$(OLDEST)/.ready-$(CRONITER): | $(READY)-dev
+	@echo 'installing croniter $(CRONITER) into $(OLDEST) ...'
+	@rm -rf $(OLDEST)
+	@$(PIP) --target $(OLDEST) 'croniter==$(CRONITER)'
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import product
+from itertools import combinations, product
 
 from benchmarks.bench import Bench
 from benchmarks.figure import Bound, Figure, Reading, Spread, Target, Unit
@@ -15,19 +15,25 @@ ZONE = "Europe/Berlin"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 STEPS = 5
 
+_TH = (*range(4, 21), *range(24, 29))
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
 
 def measure(bench: Bench) -> Figure:
-    """Cron and words, each text once, in a zone whose clocks change."""
+    """Each text once, in a zone whose clocks change: on days that many schedules share, and on days of its own."""
     Schedule.parse("0 0 * * mon", ZONE).next_after(START)  # loads croniter and the zone
     count = 200 * bench.sizes.rounds
-    cron, words = _milliseconds(_cron(), count), _milliseconds(_words(), count)
-    readings = (
-        _reading("cron: parse and next", cron[0], Target(bound=Bound.AT_MOST, limit=0.150)),
-        _reading("cron: next", cron[1], Target(bound=Bound.AT_MOST, limit=0.050)),
-        _reading("words: parse and next", words[0], Target(bound=Bound.AT_MOST, limit=0.150)),
-        _reading("words: next", words[1], Target(bound=Bound.AT_MOST, limit=0.050)),
+    sorts = {"cron": _cron(), "cron, rare days": _rare_cron(), "words": _words(), "words, rare days": _rare_words()}
+    readings = [reading for what, texts in sorts.items() for reading in _readings(what, texts, count)]
+    return Figure(
+        title="a schedule is read, and the next moment found", readings=tuple(readings), facts={"texts": count}
     )
-    return Figure(title="a schedule is read, and the next moment found", readings=readings, facts={"texts": count})
+
+
+def _readings(what: str, texts: Iterator[str], count: int) -> Iterator[Reading]:
+    parsed, found = _milliseconds(texts, count)
+    yield _reading(f"{what}: parse and next", parsed, Target(bound=Bound.AT_MOST, limit=0.150))
+    yield _reading(f"{what}: next", found, Target(bound=Bound.AT_MOST, limit=0.050))
 
 
 def _cron() -> Iterator[str]:
@@ -38,6 +44,17 @@ def _cron() -> Iterator[str]:
 def _words() -> Iterator[str]:
     for minute, hour, days in product(range(60), range(24), ("every weekday", "on the 1st and 15th", "every day")):
         yield f"{days} at {hour}:{minute:02}"
+
+
+def _rare_cron() -> Iterator[str]:
+    """The days of no text are at hand from one before it."""
+    for (one, other), month in product(combinations(_TH, 2), range(1, 13)):
+        yield f"30 9 {one},{other} {month} *"
+
+
+def _rare_words() -> Iterator[str]:
+    for (one, other), month in product(combinations(_TH, 2), _MONTHS):
+        yield f"on the {one}th and {other}th of {month} at 9:30"
 
 
 def _milliseconds(texts: Iterator[str], count: int) -> tuple[list[float], list[float]]:

@@ -98,8 +98,8 @@ def test_an_interval_counts_from_where_its_servers_count(project: Project, proje
 
 
 def test_a_run_that_is_due_at_another_moment_is_not_kept_back(project: Project, project_db: Db) -> None:
-    expected = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    schedule = {"type": "schedule", "value": "0 0 * * *", "jitter": 60_000}
+    expected = datetime(datetime.now(UTC).year + 1, 1, 1, tzinfo=UTC)
+    schedule = {"type": "schedule", "value": "@yearly", "jitter": 60_000}
     know(project_db, "api:regular", schedule, {"nextRunAt": expected + timedelta(seconds=20)})
     know(project_db, "api:retried", schedule, {"nextRunAt": expected - timedelta(seconds=20)})
     know(project_db, "api:owed", {"type": "once", "value": YESTERDAY}, {"nextRunAt": YESTERDAY})
