@@ -12,7 +12,7 @@ PIP   := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test interop check bench bench-peers clean
+.PHONY: help run test fleet interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -25,6 +25,9 @@ run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; C
 
 test: $(READY)-dev ## run every test on a real MongoDB
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
+	@$(BIN)/python -m tests.fleet $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
