@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -36,6 +36,9 @@ test-oldest: $(OLDEST)/.ready-$(CRONITER) ## test the schedules on the oldest cr
 oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judge 1,000,000 strings
 	@$(BIN)/python -m tests.oracle cases 100000 $(ARGS)
 	@$(BIN)/python -m tests.oracle strings 1000000 $(ARGS)
+
+fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
+	@$(BIN)/python -m tests.fleet $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -41,7 +41,7 @@ def are_words(folded: str) -> bool:
     return bool(_TIME_FIRST.match(folded)) or (match is not None and folded.startswith("@ "))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def read_words(folded: str) -> timedelta | tuple[WallClock, ...]:
     """An exact interval, or all the times that any of the clocks names; ScheduleError says what was not understood."""
     text = in_figures(folded)

@@ -1,0 +1,80 @@
+"""`python -m tests.fleet [--servers 8] [--jobs 200] [--seconds 300] [--kills 2]`; exit code 1 for any difference."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pymongo import MongoClient
+
+from jobserver.embedded import EmbeddedMongo
+from tests.fleet.check import Verdict
+from tests.fleet.fleet import Fleet, Plan
+from tests.project import scratch_project
+
+MOST_SHOWN = 20
+
+
+def main() -> int:
+    """On a mongod of its own; everything that was started ends with this."""
+    plan = _plan()
+    signal.signal(signal.SIGTERM, _leave)
+    began = time.monotonic()
+
+    def tell(what: str) -> None:
+        line = f"{time.monotonic() - began:6.1f} s  {what}"
+        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
+        sys.stderr.flush()
+
+    tell("starting MongoDB")
+    with (
+        TemporaryDirectory(prefix="jobserver-fleet-", ignore_cleanup_errors=True) as folder,
+        EmbeddedMongo.start(Path(folder) / "mongod", cache_gb=1.0) as mongod,
+        MongoClient[dict[str, Any]](mongod.uri, tz_aware=True) as client,
+        scratch_project(Path(folder) / "project", client, mongod.uri) as project,
+    ):
+        verdict = asyncio.run(Fleet(project, plan, tell).prove())
+    sys.stderr.write("\n")
+    sys.stdout.write(f"{summary(plan, verdict)}\n")
+    return 1 if verdict.differences else 0
+
+
+def summary(plan: Plan, verdict: Verdict) -> str:
+    """What a person wants to know in the end."""
+    ran, skipped = (f"{100 * count / verdict.expected:.2f} %" for count in (verdict.ran, verdict.skipped))
+    lines = [
+        f"{plan.servers} servers, {plan.jobs} jobs each second for {plan.seconds} s, {plan.kills} killed",
+        f"  moments      {verdict.expected:>8}",
+        f"  run once     {verdict.ran:>8}  {ran}",
+        f"  skipped      {verdict.skipped:>8}  {skipped}, each recorded",
+        f"  crashes      {verdict.crashes:>8}  runs of a killed server, each recorded",
+        f"  unrecorded   {verdict.unrecorded:>8}  run and settled, killed before the entry was written",
+        f"  differences  {len(verdict.differences):>8}",
+        *(f"    {difference}" for difference in verdict.differences[:MOST_SHOWN]),
+    ]
+    return "\n".join(lines)
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__)
+    for name, default in (("servers", 8), ("jobs", 200), ("seconds", 300), ("kills", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"by default {default}")
+    given = parser.parse_args()
+    if min(given.servers, given.jobs, given.seconds) < 1 or not 0 <= given.kills < given.servers:
+        parser.error("at least 1 server, 1 job and 1 second, and fewer kills than servers")
+    return Plan(servers=given.servers, jobs=given.jobs, seconds=given.seconds, kills=given.kills)
+
+
+def _leave(number: int, _frame: object) -> None:
+    # As an exception, so that every block on the way out ends what it has started.
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
