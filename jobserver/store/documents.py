@@ -51,6 +51,12 @@ class ClaimedJob:
     document: Mapping[str, Any]
     run_id: str
 
+    @property
+    def crash_count(self) -> int:
+        """How many crashes its document counts once this run is taken back from a process that died."""
+        before = self.document.get("crashes")
+        return before + 1 if isinstance(before, int) else 1
+
     def continues(self, next_run_at: datetime | None) -> bool:
         """Whether the document is still waited for once this run has ended: by a schedule, or after its parent."""
         return next_run_at is not None or self.document.get("recurrence") is True

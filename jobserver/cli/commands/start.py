@@ -131,9 +131,8 @@ def _supervise(where: Where, options: StartOptions, settings: Settings, out: Con
 
 
 def _taken_back(job: ClaimedJob) -> TakenBack:
-    before = job.document.get("crashes")
-    crashes = before + 1 if isinstance(before, int) else 1
-    return TakenBack(name=job.name, job_id=str(job.id), crashes=crashes, given_up=crashes >= MAX_CRASHES)
+    given_up = job.crash_count >= MAX_CRASHES
+    return TakenBack(name=job.name, job_id=str(job.id), crashes=job.crash_count, given_up=given_up)
 
 
 def _passed_on(where: Where, options: StartOptions) -> list[str]:

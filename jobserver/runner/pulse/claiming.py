@@ -130,7 +130,8 @@ class ClaimLoop:
         try:
             claim = await self._store.lock(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
         except ClaimInDoubt as doubt:
-            self._doubt(doubt.claim)
+            self._capacity.claimed(doubt.claim.names)
+            self._in_doubt.append(doubt.claim)
             raise
         self._backlog |= self._store.unfinished()
         self._rush.claimed(claim.locked)
@@ -147,10 +148,6 @@ class ClaimLoop:
         except ClaimInDoubt:
             self._in_doubt.append(claim)
             raise
-
-    def _doubt(self, claim: Claim) -> None:
-        self._capacity.claimed(claim.names)
-        self._in_doubt.append(claim)
 
     def _start(self, claim: Claim, jobs: list[ClaimedJob]) -> None:
         """Begin what was locked, and free the room of what others had taken in the meantime."""

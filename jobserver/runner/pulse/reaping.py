@@ -68,14 +68,12 @@ class Reaper:
     def _reap(self) -> set[str]:
         reaped = [*self._locks.reap_dead_servers(), *self._locks.reap_stuck()]
         for job in reaped:
-            crashes = job.document.get("crashes")
-            crashes = crashes + 1 if isinstance(crashes, int) else 1
             _log.warning(
                 "lock taken back",
                 name=job.name,
                 job_id=str(job.id),
                 server=job.document.get("lockedBy"),
-                crashes=crashes,
-                given_up=crashes >= MAX_CRASHES,
+                crashes=job.crash_count,
+                given_up=job.crash_count >= MAX_CRASHES,
             )
         return {job.name for job in reaped}
