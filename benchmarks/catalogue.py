@@ -17,6 +17,7 @@ from benchmarks.figures import (
     pickup,
     recovery,
     schedules,
+    tasks,
     throughput,
     workers,
 )
@@ -37,6 +38,7 @@ FIGURES: Mapping[str, Measure] = {
     "recovery": recovery.measure,
     "cli": cli.measure,
     "schedules": schedules.measure,
+    "tasks": tasks.measure,
     PEERS: peers.measure,
 }
 

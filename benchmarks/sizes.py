@@ -21,6 +21,8 @@ class Sizes:
     completed: int
     future: int
     held: int
+    tasks: int  # recurring, not due
+    due_tasks: int  # recurring, due in the same second
     edits: int
     commands: int
     kills: int
@@ -39,6 +41,8 @@ FULL = Sizes(
     completed=1_000_000,
     future=300_000,
     held=200_000,
+    tasks=100_000,
+    due_tasks=10_000,
     edits=50,
     commands=20,
     kills=2,
@@ -56,6 +60,8 @@ QUICK = Sizes(
     completed=10_000,
     future=3_000,
     held=2_000,
+    tasks=5_000,
+    due_tasks=1_000,
     edits=10,
     commands=8,
     kills=1,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 
-from pymongo import MongoClient
-
 from benchmarks.bench import Bench
+from benchmarks.commands import effort_within
 from benchmarks.figure import Bound, Figure, Reading, Spread, Target, Unit
-from benchmarks.mongod import Document, without_client
+from benchmarks.mongod import without_client
 from benchmarks.rounds import tell
 from benchmarks.servers import JOBS, project, started
 
@@ -28,7 +26,7 @@ def measure(bench: Bench) -> Figure:
             time.sleep(SETTLED_AFTER)
             tell(f"  {seconds:.0f} s with an idle server")
             cpu = server.cpu_seconds()
-            commands = _commands_within(seconds, mongod.uri)
+            commands = effort_within(seconds, mongod.uri).commands
             cpu = (server.cpu_seconds() - cpu) / seconds
             memory = server.memory() / 1e6
     readings = (
@@ -47,21 +45,6 @@ def _write_jobs(folder: Path, count: int) -> None:
     for number in range(count):
         kind = "noop" if number % 2 else "yearly"
         shutil.copy(JOBS / f"{kind}.py", folder / "jobs" / f"{kind}_{number:03}.py")
-
-
-def _commands_within(seconds: float, uri: str) -> Counter[str]:
-    """By name, without those of looking: what a look costs is the difference of two in a row."""
-    first, before = _commands(uri), _commands(uri)
-    time.sleep(seconds)
-    after = _commands(uri)
-    return +(after - before - (before - first))
-
-
-def _commands(uri: str) -> Counter[str]:
-    """As mongod has counted them since it began."""
-    with MongoClient[Document](uri, directConnection=True) as client:
-        counted = client.admin.command("serverStatus")["metrics"]["commands"]
-    return Counter({name: int(of["total"]) for name, of in counted.items() if isinstance(of, dict) and "total" in of})
 
 
 def _reading(what: str, value: float, unit: Unit, target: Target | None = None) -> Reading:

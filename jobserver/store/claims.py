@@ -30,7 +30,7 @@ ASKED_AGAIN = 2.0  # seconds, while claims keep colliding: servers come and go
 # What a run needs of its document; a result or a traceback of the run before may be long.
 RUN_FIELDS = (
     *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
-    *("lockToken", "lockedBy", "fence", "attempt", "lastRunAt"),
+    *("lockToken", "lockedBy", "fence", "attempt", "crashes", "lastRunAt"),
     *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
     *("recurrence", "startAfter", "hasDependents", "lastCompletedAt"),
 )

@@ -48,6 +48,17 @@ class JobStore:
             return []
         return await self._lost(settlements)
 
+    async def held(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Those whose documents still carry the token of their claim."""
+        tokens = {"$in": [settlement.job.token for settlement in settlements]}
+        claimed = {"_id": {"$in": [settlement.job.id for settlement in settlements]}, "lockToken": tokens}
+        try:
+            found = await self._jobs.find(claimed, {"lockToken": 1}).to_list()
+        except PyMongoError as error:
+            raise DatabaseError(f"locks could not be verified: {what_mongodb_said(error)}") from error
+        valid = {(_key(document["_id"]), document["lockToken"]) for document in found}
+        return [each for each in settlements if (_key(each.job.id), each.job.token) in valid]
+
     async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: ProgressReport | None = None) -> bool:
         """Extend the run's lock from now, with a progress report or without; False when the lock is lost."""
         change = transitions.touch(lock_lifetime=lock_lifetime, report=report)

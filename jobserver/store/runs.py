@@ -18,7 +18,7 @@ DUPLICATE_KEY = 11000
 
 
 class RunStore:
-    """Writes run history; an entry that is already there stays as it is, so every write may be repeated."""
+    """Writes run history; an entry that is there says no less afterwards, so every write may be repeated."""
 
     def __init__(self, collection: AsyncJobs) -> None:
         self._runs = collection
@@ -31,9 +31,28 @@ class RunStore:
         self, job: ClaimedJob, skipped: Sequence[Skipped], *, server: str, at: datetime, reason: str
     ) -> None:
         """Store an entry for each of these occurrences. Raises DatabaseError."""
-        if skipped:
-            entries = [skipped_document(job, each, server=server, at=at, reason=reason) for each in skipped]
-            await self._insert(entries)
+        entries = [skipped_document(job, each, server=server, at=at, reason=reason) for each in skipped]
+        if single := [entry for entry in entries if "skippedUntil" not in entry]:
+            await self._insert(single)
+        for entry in entries:
+            if "skippedUntil" in entry:  # whoever repeats it comes later and covers more
+                await self._extend(entry)
+
+    async def withdraw_skipped(self, job: ClaimedJob, occurrence: datetime) -> None:
+        """It runs after all: remove the entry that says it was skipped. Raises DatabaseError."""
+        try:
+            await self._runs.delete_one({"_id": skipped_id(job, occurrence)})
+        except PyMongoError as error:
+            raise DatabaseError(f"run history could not be mended: {what_mongodb_said(error)}") from error
+
+    async def _extend(self, entry: Document) -> None:
+        until = entry["skippedUntil"]
+        first = {field: value for field, value in entry.items() if field not in ("_id", "skippedUntil")}
+        change = {"$max": {"skippedUntil": until}, "$setOnInsert": first}
+        try:
+            await self._runs.update_one({"_id": entry["_id"]}, change, upsert=True)
+        except PyMongoError as error:
+            raise DatabaseError(f"run history could not be stored: {what_mongodb_said(error)}") from error
 
     async def _insert(self, entries: Sequence[Document]) -> None:
         try:
@@ -82,7 +101,7 @@ def run_document(record: RunRecord) -> Document:
 def skipped_document(job: ClaimedJob, skipped: Skipped, *, server: str, at: datetime, reason: str) -> Document:
     """The entry of an occurrence that did not run, under an id that is the same whoever finds it."""
     document: Document = {
-        "_id": f"{job.id}:skipped:{int(skipped.at.timestamp() * 1000)}",
+        "_id": skipped_id(job, skipped.at),
         "jobId": job.id,
         "name": job.name,
         "status": Status.SKIPPED,
@@ -96,6 +115,11 @@ def skipped_document(job: ClaimedJob, skipped: Skipped, *, server: str, at: date
     if skipped.until is not None:
         document["skippedUntil"] = skipped.until
     return document
+
+
+def skipped_id(job: ClaimedJob, occurrence: datetime) -> str:
+    """The same for everybody who skips it."""
+    return f"{job.id}:skipped:{int(occurrence.timestamp() * 1000)}"
 
 
 def cancelled_document(job: Document, id_: str, *, server: str, reason: str) -> Document:

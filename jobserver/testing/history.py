@@ -104,6 +104,9 @@ class VirtualHistory:
     ) -> None:
         self.skip(job, skipped, at=at, reason=reason)
 
+    async def withdraw_skipped(self, job: ClaimedJob, occurrence: datetime) -> None:
+        self._runs.pop(f"{job.id}:skipped:{occurrence.timestamp()}", None)
+
     async def stand_for(self, job: ClaimedJob, occurrence: datetime) -> bool:
         return True
 

@@ -1,4 +1,7 @@
-"""`python -m tests.fleet [--servers 8] [--jobs 200] [--seconds 300] [--kills 2]`; exit code 1 for any difference."""
+"""`python -m tests.fleet [--servers 8] [--jobs 200] [--seconds 300] [--kills 2] [--stalls 1]`.
+
+The exit code is 1 for any difference.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +52,12 @@ def summary(plan: Plan, verdict: Verdict) -> str:
     """What a person wants to know in the end."""
     ran, skipped = (f"{100 * count / verdict.expected:.2f} %" for count in (verdict.ran, verdict.skipped))
     lines = [
-        f"{plan.servers} servers, {plan.jobs} jobs each second for {plan.seconds} s, {plan.kills} killed",
+        f"{plan.servers} servers, {plan.jobs} jobs each second for {plan.seconds} s, "
+        f"{plan.kills} killed, {plan.stalls} stood still",
         f"  moments      {verdict.expected:>8}",
         f"  run once     {verdict.ran:>8}  {ran}",
         f"  skipped      {verdict.skipped:>8}  {skipped}, each recorded",
-        f"  crashes      {verdict.crashes:>8}  runs of a killed server, each recorded",
+        f"  crashes      {verdict.crashes:>8}  runs whose server was gone, each recorded",
         f"  unrecorded   {verdict.unrecorded:>8}  run and settled, killed before the entry was written",
         f"  differences  {len(verdict.differences):>8}",
         *(f"    {difference}" for difference in verdict.differences[:MOST_SHOWN]),
@@ -62,13 +66,15 @@ def summary(plan: Plan, verdict: Verdict) -> str:
 
 
 def _plan() -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__)
-    for name, default in (("servers", 8), ("jobs", 200), ("seconds", 300), ("kills", 2)):
+    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description="The exit code is 1 for any difference.")
+    for name, default in (("servers", 8), ("jobs", 200), ("seconds", 300), ("kills", 2), ("stalls", 1)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"by default {default}")
     given = parser.parse_args()
-    if min(given.servers, given.jobs, given.seconds) < 1 or not 0 <= given.kills < given.servers:
-        parser.error("at least 1 server, 1 job and 1 second, and fewer kills than servers")
-    return Plan(servers=given.servers, jobs=given.jobs, seconds=given.seconds, kills=given.kills)
+    if min(given.servers, given.jobs, given.seconds) < 1 or min(given.kills, given.stalls) < 0:
+        parser.error("at least 1 server, 1 job and 1 second; neither kills nor stalls are fewer than none")
+    if given.kills + given.stalls >= given.servers:
+        parser.error("at least one server has to be left alone")
+    return Plan(**vars(given))
 
 
 def _leave(number: int, _frame: object) -> None:

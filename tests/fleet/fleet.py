@@ -1,4 +1,4 @@
-"""A fleet at work: servers as processes, some of them killed on the way and started again."""
+"""A fleet at work: servers as processes, some killed on the way and started again, some standing still for a while."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tests.fleet.check import SECOND, Expected, Verdict, check
@@ -22,12 +23,16 @@ HOLDS_WITHIN = 10.0  # seconds in which a server that is to be killed has claime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How large, how long (`seconds`), how many are killed, and how soon a killed one is found dead (`lease`)."""
+    """How large, how long (`seconds`), and how soon a killed server is found dead (`lease`).
+
+    `kills` servers get SIGKILL; `stalls` others stand still until what they held was taken from them.
+    """
 
     servers: int
     jobs: int
     seconds: int
     kills: int
+    stalls: int
     lease: timedelta = timedelta(seconds=30)
     back_after: float = 5.0  # seconds between a kill and the start of another in its place
 
@@ -60,7 +65,7 @@ class Fleet:
         expected = [*await asyncio.to_thread(holders, project, begin=begin), *tasks]
         assert len(expected) == plan.jobs, f"{len(expected)} documents were made"
         end = begin + plan.seconds * SECOND
-        await asyncio.gather(self._watch(begin, end), self._kill_some())
+        await asyncio.gather(self._watch(begin, end), self._kill_some(), self._stall_some())
         await until(lambda: not self._owed(end), within=plan.patience)
         await self._stop()
         self._tell("judging")
@@ -89,21 +94,38 @@ class Fleet:
 
     async def _kill_some(self) -> None:
         """Spread over the time; each while it holds locks, and each another one."""
-        pause = self._plan.seconds / (self._plan.kills + 1)
         for number in range(self._plan.kills):
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._plan.seconds / (self._plan.kills + 1))
             server = self._servers[number]
+            await self._freeze(server)
             self._killed.add(server.pid)
-            await until(lambda server=server: self._holds_something(server), within=HOLDS_WITHIN)  # type: ignore[misc]
             server.kill()
             asyncio.get_running_loop().call_later(self._plan.back_after, self._replace, number)
+
+    async def _stall_some(self) -> None:
+        """The same with the servers after those: each wakes up when the others have its work."""
+        for number in range(self._plan.stalls):
+            await asyncio.sleep(self._plan.seconds / (self._plan.stalls + 1))
+            server = self._servers[self._plan.kills + number]
+            await self._freeze(server)
+            await until(partial(self._holds_nothing, server), within=self._plan.patience)
+            server.send(signal.SIGCONT)
+
+    async def _freeze(self, server: ServerProcess) -> None:
+        """Stop it at a moment when it holds a lock."""
+        while True:
+            await until(lambda: not self._holds_nothing(server), within=HOLDS_WITHIN)
+            server.send(signal.SIGSTOP)
+            if not self._holds_nothing(server):
+                return
+            server.send(signal.SIGCONT)
 
     def _replace(self, number: int) -> None:
         self._servers[number] = self._server()
 
-    def _holds_something(self, server: ServerProcess) -> bool:
+    def _holds_nothing(self, server: ServerProcess) -> bool:
         ids = self._project.db.jobServers.distinct("_id", {"pid": server.pid})
-        return self._project.jobs.find_one({"lockedAt": {"$exists": True}, "lockedBy": {"$in": ids}}) is not None
+        return self._project.jobs.find_one({"lockedAt": {"$exists": True}, "lockedBy": {"$in": ids}}) is None
 
     def _owed(self, end: datetime) -> bool:
         """Whether a moment up to the end may still come to something."""

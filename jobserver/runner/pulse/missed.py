@@ -36,6 +36,10 @@ class SkippedHistory(Protocol):
         """Store an entry for each of these occurrences. Raises DatabaseError."""
         ...
 
+    async def withdraw_skipped(self, job: ClaimedJob, occurrence: datetime) -> None:
+        """It runs after all: remove the entry that says it was skipped. Raises DatabaseError."""
+        ...
+
 
 class MissedOccurrences:
     """Skips, in the database first, what is not caught up with."""
@@ -59,27 +63,31 @@ class MissedOccurrences:
         left_out = due.skipped if due.runs else (*due.skipped, Skipped(at=due.occurrence))
         if left_out:
             _warn(job, left_out, policy=str(follows.schedule.misfire))
-        if due.skipped and not await self._moved_on(run, due):
+        try:
+            held = await self._bring_on(job, due)
+        except DatabaseError as error:
+            run.stop, run.stop_reason = Stop.SHUTDOWN, f"not begun: {error}"
+            return False
+        if not held:
+            run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
             return False
         job.scheduled_at = due.occurrence
         if not due.runs:
             run.stop_reason = MISSED
         return due.runs
 
-    async def _moved_on(self, run: Run, due: Due) -> bool:
-        """The entries are written before the document is moved on: a crash in between only writes them twice."""
-        job = run.job
-        try:
+    async def _bring_on(self, job: ClaimedJob, due: Due) -> bool:
+        """To the occurrence that is due, in the database; False when the lock is lost."""
+        if due.skipped:
             await self._history.record_skipped(
                 job, due.skipped, server=self._server(), at=job.started_at, reason=MISSED
             )
-            held = await self._store.stand_for(job, due.occurrence)
-        except DatabaseError as error:
-            run.stop, run.stop_reason = Stop.SHUTDOWN, f"not begun: {error}"
-            return False
-        if not held:
-            run.stop, run.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
-        return held
+            if not await self._store.stand_for(job, due.occurrence):
+                return False
+        if due.runs and job.document.get("crashes"):
+            # The server that crashed may have recorded this one as overlapped, and not have come to move on from it.
+            await self._history.withdraw_skipped(job, due.occurrence)
+        return True
 
 
 def _warn(job: ClaimedJob, left_out: Sequence[Skipped], *, policy: str) -> None:

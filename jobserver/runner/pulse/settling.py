@@ -126,13 +126,14 @@ class SettleLoop:
         await self._write_history(batch, lost)
 
     async def _record_skipped(self, batch: Sequence[Settlement]) -> None:
-        """Before their document moves on: who did it afterwards might never come to it."""
-        for settlement in batch:
-            if settlement.skipped:
-                job, at = settlement.job, settlement.job.started_at + settlement.duration
-                await self._history.record_skipped(
-                    job, settlement.skipped, server=self._server(), at=at, reason=OVERLAPPED
-                )
+        """Before their document moves on: who did it afterwards might never come to it.
+
+        Without the lock it is not for us to say: another server may have run these occurrences meanwhile.
+        """
+        overlapped = [settlement for settlement in batch if settlement.skipped]
+        for settlement in await self._store.held(overlapped) if overlapped else ():
+            job, at = settlement.job, settlement.job.started_at + settlement.duration
+            await self._history.record_skipped(job, settlement.skipped, server=self._server(), at=at, reason=OVERLAPPED)
 
     async def _write_history(self, batch: list[Settlement], lost: Sequence[Settlement]) -> None:
         lost_runs = {settlement.job.run_id for settlement in lost}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from jobserver import Schedule
-from tests.project import Project, Records, until
+from tests.project import LEASE, Project, Records, until
 
 HOURLY = "0 * * * *"
 HOUR = timedelta(hours=1)
@@ -139,3 +141,51 @@ async def test_a_moment_that_has_passed_runs_late_or_is_skipped_with_a_warning(
         1 - runs
     )
     assert "nextRunAt" not in project.holder(name)
+
+
+async def test_a_server_that_lost_its_lock_does_not_record_as_skipped_what_another_has_run_meanwhile(
+    project: Project,
+) -> None:
+    slow = """
+class Slow(Job):
+    schedule = "* * * * * *"
+    def run(self, db, context):
+        note(db, due=context.scheduled_at, run=context.run_id)
+        at_gate_in_thread(db, str(os.getpid()))
+"""
+    name = project.job("slow", slow)
+    stalled = await project.process(lease=LEASE * 1000).started()
+    (first, *_) = await until(project.notes)
+    other = await project.process(lease=LEASE * 1000).started()
+    project.open(str(other.pid))
+    stalled.send(signal.SIGSTOP)
+    await until(lambda: len(project.runs(name, status="completed")) >= 3)
+    stalled.send(signal.SIGCONT)
+    project.open(str(stalled.pid))
+    await stalled.says("run ended", run=first["run"], status="lock lost")
+    other.kill()
+    stalled.kill()
+    entries = [run["scheduledAt"] for run in project.runs(name) if run["status"] != "failed"]
+    assert [at for at, times in Counter(entries).items() if times > 1] == []
+
+
+async def test_what_a_crashed_server_recorded_as_skipped_and_did_not_move_on_from_is_no_longer_said_once_it_runs(
+    project: Project,
+) -> None:
+    """The run for the first occurrence overlapped the others; its server was killed between entry and settlement."""
+    name = project.job("noted", source())
+    moments = await missed(project, name, 3)
+    id_ = project.holder(name)["_id"]
+    entries = [
+        {
+            "_id": f"{id_}:skipped:{int(at.timestamp() * 1000)}",
+            **{"jobId": id_, "name": name, "status": "skipped", "scheduledAt": at, "startedAt": at, "finishedAt": at},
+        }
+        for at in moments[1:]
+    ]
+    project.db.jobRuns.insert_many(entries)
+    project.jobs.update_one({"_id": id_}, {"$set": {"scheduledFor": moments[0], "crashes": 1}})
+    async with project.server():
+        await until(lambda: project.runs(name, status="completed"))
+    assert [note["due"] for note in project.notes()] == moments[-1:]
+    assert skipped(project, name) == moments[:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from jobserver.errors import DatabaseError
 from jobserver.store.claims import as_claimed
 from jobserver.store.connection import async_client, deciding
-from jobserver.store.documents import ABSENT, ErrorRecord, RunRecord
+from jobserver.store.documents import ABSENT, ErrorRecord, RunRecord, Skipped
 from jobserver.store.runs import RunStore
 from jobserver.store.states import Status
 from tests.stores import LONG_AGO, NAMES, Workplace
@@ -73,3 +73,33 @@ async def test_a_history_that_no_majority_has_is_told(place: Workplace) -> None:
             await write(place, record(1), app_name="history")
     finally:
         admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+HOUR = timedelta(hours=1)
+
+
+async def skip(place: Workplace, *skipped: Skipped) -> None:
+    async with async_client(place.uri) as client:
+        history = RunStore(deciding(client[place.db.name])[NAMES.runs])
+        await history.record_skipped(record(1).job, skipped, server="here", at=LONG_AGO, reason="missed")
+
+
+async def test_an_occurrence_that_is_skipped_twice_has_one_entry(place: Workplace) -> None:
+    await skip(place, Skipped(at=LONG_AGO), Skipped(at=LONG_AGO + HOUR))
+    await skip(place, Skipped(at=LONG_AGO + HOUR), Skipped(at=LONG_AGO + 2 * HOUR))
+    assert [entry["scheduledAt"] for entry in place.runs.find().sort("scheduledAt")] == [
+        LONG_AGO + n * HOUR for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize("before", [None, LONG_AGO + HOUR, LONG_AGO + 9 * HOUR], ids=["one", "fewer", "more"])
+async def test_an_entry_for_many_occurrences_covers_all_that_were_ever_skipped_from_there(
+    place: Workplace, before: datetime | None
+) -> None:
+    """A server that was killed before it moved the document on has written it already, for less time."""
+    until = LONG_AGO + 5 * HOUR
+    await skip(place, Skipped(at=LONG_AGO, until=before))
+    await skip(place, Skipped(at=LONG_AGO, until=until))
+    (entry,) = place.runs.find()
+    assert entry["skippedUntil"] == max(until, before or until)
+    assert (entry["status"], entry["reason"], entry["scheduledAt"]) == ("skipped", "missed", LONG_AGO)

@@ -68,6 +68,18 @@ async def test_an_end_that_comes_after_the_lock_was_taken_back_is_lost(place: Wo
     assert "result" not in place.get(id_)
 
 
+async def test_of_several_claims_those_are_held_whose_tokens_still_stand(place: Workplace) -> None:
+    place.put(_id={"a": 1})
+    async with place.store() as store:
+        old, new = await superseded(place, store)
+        place.put()
+        other = await claim_one(store)
+        ends = [completed(old), completed(new), completed(other)]
+        assert await store.held(ends) == ends[1:]
+        assert await store.settle(ends[1:]) == []
+        assert await store.held(ends) == []
+
+
 async def test_a_stuck_run_that_another_server_has_taken_back_counts_one_crash(place: Workplace) -> None:
     id_ = place.put()
     async with place.store() as store:
