@@ -338,6 +338,39 @@ async def test_a_cancelled_task_does_not_come_back_from_a_run_that_was_cut_off(
         ] * 2
 
 
+@pytest.mark.parametrize("recurrence", [HOUR, None], ids=["recurring", "single"])
+@pytest.mark.parametrize(
+    "how", [Transition.COMPLETE, Transition.FAIL, Transition.RETRY, Transition.RELEASE, Transition.SKIP, "server lost"]
+)
+async def test_however_the_last_run_of_a_cancelled_task_ends_its_key_is_free_and_it_goes_after_a_while(
+    client: SyncJobClient, place: Workplace, how: Any, recurrence: Any
+) -> None:
+    async with place.store() as store:
+        task = client.schedule("job", recurrence=recurrence, unique_key="nightly")
+        place.jobs.update_one({"_id": task.id}, {"$set": {"nextRunAt": LONG_AGO}})
+        under_way = await claim_one(store)
+        client.cancel(task)
+        assert client.schedule("job", unique_key="nightly").id == task.id  # while that run lasts
+        if how == "server lost":
+            place.locks().reap_server("this server")
+        else:
+            upcoming = FAR_AHEAD if recurrence and how in (Transition.COMPLETE, Transition.SKIP) else None
+            assert await store.settle([ending(under_way, how, next_run_at=upcoming)]) == []
+        assert client.schedule("job", unique_key="nightly").id != task.id
+        assert place.get(task.id)["expireAt"] > place.now()
+
+
+async def test_a_recurrence_that_has_ended_goes_after_a_while_as_a_single_run_does(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        task = client.schedule("job", recurrence=HOUR)
+        await run(store, place, task, next_run_at=FAR_AHEAD)
+        assert "expireAt" not in place.get(task.id)
+        await run(store, place, task)
+        assert place.get(task.id)["expireAt"] > place.now()
+
+
 def test_cancelling_again_or_too_late_changes_nothing(client: SyncJobClient, place: Workplace) -> None:
     task = client.schedule("job")
     client.cancel(task.id)
