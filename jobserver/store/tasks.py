@@ -14,7 +14,7 @@ from pymongo import DESCENDING, ReturnDocument
 from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
 from jobserver.schedule import Schedule, ScheduleSource
 from jobserver.store import task_transitions
-from jobserver.store.chains import NOTHING_YET, follow, runs_again, settlement_of
+from jobserver.store.chains import NOTHING_YET, completion_of, follow, runs_again, settlement_of
 from jobserver.store.connection import Document
 from jobserver.store.enqueue import Request, due_at
 from jobserver.store.queue import Desk
@@ -159,7 +159,9 @@ def _schedule_after(desk: Desk, request: TaskRequest, session: Any) -> Steps[Any
     is_over = parent.get("status") in ENDED and not runs_again(parent)
     if is_over and parent["status"] != Status.COMPLETED:
         raise DataError(f"task {request.parent} has ended as {parent['status']}: what starts after it would never run")
-    timing: Document = {"startAfter": request.parent, "follows": NOTHING_YET if is_over else settlement_of(parent)}
+    timing: Document = {"startAfter": request.parent, "follows": NOTHING_YET}
+    if not is_over:
+        timing |= {"follows": settlement_of(parent), "followsCompletion": completion_of(parent)}
     if request.recurrence:
         timing["recurrence"] = True
     (id_,) = yield from desk.add([request.at(timing)], session)

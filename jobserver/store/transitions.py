@@ -133,6 +133,7 @@ def complete(settlement: Settlement, retention: timedelta) -> Pipeline:
     changes = _ended(Transition.COMPLETE, settlement, retention)
     changes["finishedCount"] = plus("finishedCount", 1)
     changes["lastCompletedAt"] = NOW
+    changes["completedBy"] = settlement.job.token
     removed = [*LOCK_FIELDS, *OCCURRENCE_FIELDS, *_FAILURE_FIELDS]
     if settlement.result is ABSENT:
         removed.append("result")

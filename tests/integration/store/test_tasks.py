@@ -269,6 +269,48 @@ async def test_a_completion_while_the_one_after_it_runs_makes_it_run_once_more(
         assert (place.get(child.id)["finishedCount"], "nextRunAt" in place.get(child.id)) == (2, False)
 
 
+@pytest.mark.parametrize("recurs", [False, True], ids=["once", "again"])
+@pytest.mark.parametrize("since", ["runs again", Transition.FAIL, Transition.SKIP, Transition.RETRY, "was cancelled"])
+async def test_a_completion_is_followed_also_where_the_task_before_has_gone_on_since(
+    client: SyncJobClient, place: Workplace, since: Any, recurs: bool
+) -> None:
+    """It recurs faster than anybody looks, or its server died before it could look."""
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        child = client.schedule("other", start_after=parent, recurrence=recurs)
+        place.jobs.update_one({"_id": parent.id}, {"$set": {"nextRunAt": LONG_AGO}})
+        assert await store.settle([completed(await claim_one(store), next_run_at=LONG_AGO)]) == []
+        under_way = await claim_one(store)
+        if isinstance(since, Transition):
+            facts = {} if since is Transition.RETRY else {"next_run_at": FAR_AHEAD}
+            assert await store.settle([ending(under_way, since, **facts)]) == []
+        if since == "was cancelled":
+            place.jobs.update_one({"_id": parent.id}, {"$unset": {"lockToken": 1, "lockedAt": 1}})
+            assert client.cancel(parent).status == "cancelled"
+        place.chains().sweep()
+        document = place.get(child.id)
+        over = since == "was cancelled" and recurs
+        assert (document["status"], "nextRunAt" in document) == (("cancelled", False) if over else ("queued", True))
+        assert ("follows" in document) is (recurs and not over)
+        assert ("followsCompletion" in document) is (recurs and not over)
+        assert place.runs.count_documents({"jobId": child.id}) == (
+            recurs and since in (Transition.FAIL, "was cancelled")
+        )
+
+
+async def test_a_completion_is_followed_once_however_often_the_task_before_fails_since(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        child = client.schedule("job", start_after=parent, recurrence=True)
+        await run(store, place, parent, next_run_at=FAR_AHEAD)
+        await run(store, place, child)
+        for _ in range(2):
+            await run(store, place, parent, failed, next_run_at=FAR_AHEAD)
+        assert (place.get(child.id)["status"], "nextRunAt" in place.get(child.id)) == ("cancelled", False)
+
+
 async def test_many_that_look_at_once_start_what_follows_once(client: SyncJobClient, place: Workplace) -> None:
     async with place.store() as store:
         parent = client.schedule("job")
