@@ -46,9 +46,8 @@ class Desk:
         yield from self.know_the_time()
         if unknown := self._unknown_priorities(requests):
             self._learn_priorities(unknown, (yield self._configs.find(*_priorities_of(unknown)).to_list()))
-        if self._needs_unique_index(requests, session):
-            yield self.jobs.create_indexes([unique_key_index()])
-            self._unique_index_there = True
+        if session is not None or any(request.unique_key is not None for request in requests):
+            yield from self.keep_keys_unique()
         ids: list[Any] = []
         for unique, group in _grouped(self._made(requests)):
             if unique:
@@ -59,6 +58,15 @@ class Desk:
             else:
                 ids += (yield self.jobs.insert_many(group, ordered=False, session=session)).inserted_ids
         return ids
+
+    def keep_keys_unique(self) -> Steps[None]:
+        """Make the index before a unique key comes, should no server have done so yet.
+
+        Inside a transaction that is before its first write: afterwards the index would wait for its end, and it for us.
+        """
+        if not self._unique_index_there:
+            yield self.jobs.create_indexes([unique_key_index()])
+            self._unique_index_there = True
 
     def know_the_time(self) -> Steps[None]:
         """Ask for MongoDB's clock, unless it was asked a moment ago."""
@@ -97,14 +105,6 @@ class Desk:
                 document = job_document(request, now=now, priority=priority)
             last = request
             yield document
-
-    def _needs_unique_index(self, requests: Sequence[Request], session: Any) -> bool:
-        """Whether a unique key may come before a server, or this queue, has made its index.
-
-        Inside a transaction that is any moment: once it has inserted something, the index can no longer be made.
-        """
-        keyed = session is not None or any(request.unique_key is not None for request in requests)
-        return keyed and not self._unique_index_there
 
 
 class AsyncQueue:

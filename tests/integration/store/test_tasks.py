@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
+from pymongo.database import Database
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
 from jobserver.errors import UnknownTask
@@ -442,6 +444,31 @@ def test_a_task_in_a_transaction_that_aborts_never_was(client: SyncJobClient, pl
         session.abort_transaction()
     assert place.jobs.count_documents({"_id": child.id}) == 0
     assert client.tasks()[0].status == "scheduled"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("before", ["schedule", "cancel"])
+def test_the_first_transaction_of_a_client_does_not_wait_for_itself(db: Database[Any], before: str) -> None:
+    """No server has made the indexes yet, and one cannot be made once the transaction has written."""
+    client = SyncJobClient(db)
+    parent = client.schedule("job")
+    with db.client.start_session() as session, session.start_transaction():
+        if before == "cancel":
+            client.cancel(parent, session=session)
+            child = client.schedule("job", session=session)
+        else:
+            child = client.schedule("job", start_after=parent, session=session)
+    assert child.id in {task.id for task in client.tasks()}
+
+
+@pytest.mark.parametrize("id_", [{"$ne": None}, {"$exists": True}, re.compile(".")], ids=str)
+def test_an_id_is_never_read_as_a_question(client: SyncJobClient, place: Workplace, id_: Any) -> None:
+    task, named = client.schedule("job"), place.put(_id="a text")
+    with pytest.raises(UnknownTask):
+        client.cancel(id_)
+    with pytest.raises(UnknownTask):
+        client.schedule("job", start_after=id_)
+    assert not {"withdrawn", "hasDependents"} & {*place.get(task.id), *place.get(named)}
 
 
 async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
