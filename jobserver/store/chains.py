@@ -20,6 +20,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
@@ -201,12 +202,15 @@ def _cancelled(child: Document, parent: Document, ended: str, retention: timedel
 
 def _record(runs: Any, children: Sequence[Document], reason: str, *, server: str, session: Any) -> Steps[None]:
     """In the history first, under ids that are the same whoever does it: a crash in between writes them twice."""
-    for child in children:
-        if child.get("lockToken") is None:
-            settlement = child.get("parent", {}).get("settledBy", NOTHING_YET)
-            entry = cancelled_document(child, f"{child['_id']}:cancelled:{settlement}", server=server, reason=reason)
-            there = {"_id": entry["_id"]}
-            yield runs.update_one(there, _kept_or(entry), upsert=True, session=session)
+    entries = [_entry(child, reason, server) for child in children if child.get("lockToken") is None]
+    if entries:
+        kept = [UpdateOne({"_id": entry["_id"]}, _kept_or(entry), upsert=True) for entry in entries]
+        yield runs.bulk_write(kept, ordered=False, session=session)
+
+
+def _entry(child: Document, reason: str, server: str) -> Document:
+    settlement = child.get("parent", {}).get("settledBy", NOTHING_YET)
+    return cancelled_document(child, f"{child['_id']}:cancelled:{settlement}", server=server, reason=reason)
 
 
 def _kept_or(entry: Document) -> list[Document]:
