@@ -93,7 +93,9 @@ def follow(
             if step.reason is not None:
                 yield from _record(runs, group, step.reason, server=server, session=session)
                 look_again += [child["_id"] for child in group]
-            yield jobs.update_many(_unchanged(group), step.change, session=session)
+            # One alone is sent again by the driver when its reply is lost; many are not.
+            update = jobs.update_one if len(group) == 1 else jobs.update_many
+            yield update(_unchanged(group), step.change, session=session)
             if step.again:
                 look_again.append(group[0]["startAfter"])
             if step.wakes:
