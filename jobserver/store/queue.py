@@ -28,6 +28,9 @@ CLOCK_AGE = timedelta(minutes=1)
 PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
 RACES = 10
 
+# What the driver raises for a moment, a number or a text that no document can hold.
+_UNSTORABLE = (InvalidDocument, OverflowError, UnicodeEncodeError)
+
 
 class Desk:
     """What both queues know: MongoDB's time, the jobs' priorities, and how a document comes into the collection."""
@@ -121,7 +124,7 @@ class AsyncQueue:
         """Steps of this desk, their errors in our words."""
         try:
             return await carried_out(steps)
-        except (PyMongoError, InvalidDocument) as error:
+        except (PyMongoError, *_UNSTORABLE) as error:
             raise _translated(error, session) from error
 
 
@@ -139,7 +142,7 @@ class SyncQueue:
         """Steps of this desk, their errors in our words."""
         try:
             return carried_out_plainly(steps)
-        except (PyMongoError, InvalidDocument) as error:
+        except (PyMongoError, *_UNSTORABLE) as error:
             raise _translated(error, session) from error
 
 
@@ -210,7 +213,7 @@ def _local_time(hello: Mapping[str, Any]) -> datetime:
 
 def _translated(error: Exception, session: Any) -> Exception:
     """Ours for theirs; inside a transaction theirs stays, for the driver retries transactions by its labels."""
-    if isinstance(error, (InvalidDocument, DocumentTooLarge)):
+    if isinstance(error, (DocumentTooLarge, *_UNSTORABLE)):
         return DataError(f"data cannot be stored in MongoDB: {what_mongodb_said(error)}")
     if session is not None:
         return error

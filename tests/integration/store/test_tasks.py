@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 from pymongo.database import Database
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
-from jobserver.errors import UnknownTask
+from jobserver.errors import DataError, UnknownTask
 from jobserver.store.chains import follow
 from jobserver.store.states import Transition
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
@@ -469,6 +469,23 @@ def test_an_id_is_never_read_as_a_question(client: SyncJobClient, place: Workpla
     with pytest.raises(UnknownTask):
         client.schedule("job", start_after=id_)
     assert not {"withdrawn", "hasDependents"} & {*place.get(task.id), *place.get(named)}
+
+
+@pytest.mark.parametrize(
+    "odd", [datetime.max.replace(tzinfo=timezone(-HOUR)), 2**70, "\udcff"], ids=["moment", "number", "text"]
+)
+async def test_what_no_document_can_hold_is_refused_in_our_words(
+    client: SyncJobClient, mongo_uri: str, place: Workplace, odd: Any
+) -> None:
+    for ask in (lambda: client.schedule("job", start_after=odd), lambda: client.cancel(odd), lambda: client.tasks(odd)):
+        with pytest.raises(DataError, match="cannot be stored"):
+            ask()
+    with pytest.raises(DataError):
+        client.schedule("job", start_at=odd)
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as mongo:
+        with pytest.raises(DataError, match="cannot be stored"):
+            await JobClient(mongo[place.db.name]).cancel(odd)
+    assert place.jobs.count_documents({}) == 0
 
 
 async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
