@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 from bson.errors import InvalidDocument
 from pymongo import IndexModel, ReturnDocument
-from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
 from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
@@ -27,6 +27,8 @@ from jobserver.store.steps import Result, Steps, carried_out, carried_out_plainl
 CLOCK_AGE = timedelta(minutes=1)
 PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
 RACES = 10
+UNAUTHORIZED = 13
+UNIQUE_KEY = "one_active_per_key"
 
 # What the driver raises for a moment, a number or a text that no document can hold.
 _UNSTORABLE = (InvalidDocument, OverflowError, UnicodeEncodeError)
@@ -66,10 +68,16 @@ class Desk:
         """Make the index before a unique key comes, should no server have done so yet.
 
         Inside a transaction that is before its first write: afterwards the index would wait for its end, and it for us.
+        Whoever may not make indexes does not need to, where a server has.
         """
-        if not self._unique_index_there:
+        if self._unique_index_there:
+            return
+        try:
             yield self.jobs.create_indexes([unique_key_index()])
-            self._unique_index_there = True
+        except OperationFailure as refused:
+            if refused.code != UNAUTHORIZED or UNIQUE_KEY not in (yield self.jobs.index_information()):
+                raise
+        self._unique_index_there = True
 
     def know_the_time(self) -> Steps[None]:
         """Ask for MongoDB's clock, unless it was asked a moment ago."""
@@ -183,7 +191,7 @@ _UPSERT: dict[str, Any] = {
 
 def unique_key_index() -> IndexModel:
     """The index that keeps one active document per key; servers make it too."""
-    return next(index for index in job_indexes() if index.document["name"] == "one_active_per_key")
+    return next(index for index in job_indexes() if index.document["name"] == UNIQUE_KEY)
 
 
 def _grouped(documents: list[Document]) -> Iterator[tuple[bool, list[Document]]]:

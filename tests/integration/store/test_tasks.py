@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
-from jobserver.errors import DataError, UnknownTask
+from jobserver.errors import DatabaseError, DataError, UnknownTask
 from jobserver.store.chains import follow
 from jobserver.store.states import Transition
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
@@ -486,6 +486,20 @@ async def test_what_no_document_can_hold_is_refused_in_our_words(
         with pytest.raises(DataError, match="cannot be stored"):
             await JobClient(mongo[place.db.name]).cancel(odd)
     assert place.jobs.count_documents({}) == 0
+
+
+def test_a_client_that_may_not_make_indexes_uses_those_of_a_server(mongo_uri: str, place: Workplace) -> None:
+    admin, data = place.db.client.admin, {"failCommands": ["createIndexes"], "errorCode": 13, "appName": "no rights"}
+    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+    try:
+        with MongoClient[dict[str, Any]](mongo_uri, appname="no rights") as mongo:
+            client = SyncJobClient(mongo[place.db.name])
+            tasks = [client.schedule("job", recurrence=HOUR, unique_key="nightly") for _ in range(2)]
+            assert tasks[0].id == tasks[1].id
+            with pytest.raises(DatabaseError, match="failCommand"):
+                SyncJobClient(mongo[f"{place.db.name}_new"]).schedule("job", unique_key="nightly")
+    finally:
+        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
