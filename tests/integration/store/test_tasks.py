@@ -502,6 +502,22 @@ def test_a_client_that_may_not_make_indexes_uses_those_of_a_server(mongo_uri: st
         admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
+async def test_what_was_cancelled_stays_so_when_all_that_failed_is_retried(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        waiting = client.schedule("job", start_after=parent, recurrence=True)
+        await run(store, place, parent, failed, next_run_at=FAR_AHEAD)
+        unwanted, broken = client.schedule("job", recurrence=HOUR), client.schedule("job")
+        client.cancel(unwanted)
+        await run(store, place, broken, failed)
+        assert place.editor().revive_all("job") == 1
+        statuses = [place.get(task.id)["status"] for task in (waiting, unwanted, broken)]
+        assert statuses == ["cancelled", "cancelled", "queued"]
+        assert place.editor().revive([unwanted.id]) == 1
+
+
 async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
     client: SyncJobClient, place: Workplace
 ) -> None:
