@@ -133,6 +133,7 @@ async def test_a_success_leaves_what_a_success_should(place: Workplace) -> None:
         "duration": (now - job.started_at) // timedelta(milliseconds=1),
         "expireAt": now + RETENTION,
         "settledBy": job.token,
+        "completedBy": job.token,
         **{"fence": 1, "runCount": 1, "finishedCount": 1},
     }
 
