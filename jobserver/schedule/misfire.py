@@ -11,7 +11,7 @@ from jobserver.errors import ScheduleError, did_you_mean
 from jobserver.excerpt import excerpt
 
 DEFAULT_MAX = 100
-LARGEST_MAX = 10_000
+LARGEST_MAX = 1_000
 FIELD = "schedule.misfire"
 
 _TEXT = re.compile(r"([a-z]+)(?:\s*\(\s*(?:max\s*=\s*)?(\d{1,9})\s*\))?", re.ASCII)
@@ -33,7 +33,7 @@ _FIXED_MAX = {MisfireKind.LATEST: 1, MisfireKind.SKIP: 0}
 class Misfire:
     """The policy for missed occurrences, valid by construction: ScheduleError names `schedule.misfire`.
 
-    `max` bounds how many are caught up with: 1 to 10000 for ALL, 100 where none is given, else 1 or 0.
+    `max` bounds how many are caught up with: 1 to 1000 for ALL, 100 where none is given, else 1 or 0.
     """
 
     kind: MisfireKind

@@ -6,8 +6,9 @@
     parent skipped                nothing
 
 The rule looks at states, not at events: a child's `follows` holds the parent's settlement that it has followed last,
-so whoever comes by, however often and however late, does what is still to be done, once. `follows` is absent where
-nothing is waited for any more.
+`followsCompletion` the last one of those that went well, so whoever comes by, however often and however late, does
+what is still to be done, once. Both are absent where nothing is waited for any more. A completion counts also where
+the parent has been claimed again since, or has failed: it may recur faster than anybody looks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
@@ -39,9 +41,9 @@ class _Step:
     """What is to be done with children that have followed the same parent up to the same settlement."""
 
     change: list[Document]
-    follows: Any
     reason: str | None = None  # why a run that they were waiting for is cancelled
     wakes: bool = False
+    again: bool = False  # the parent has ended once more since the completion that is followed
 
 
 class ChainStore:
@@ -86,24 +88,44 @@ def follow(
     for _ in range(LONGEST_CHAIN):
         cursor = yield jobs.aggregate(_behind(jobs.name, parents), session=session)
         children = yield cursor.to_list()
-        cancelled: list[Any] = []
+        look_again: list[Any] = []
         for step, group in _steps(children, retention):
             if step.reason is not None:
                 yield from _record(runs, group, step.reason, server=server, session=session)
-                cancelled += [child["_id"] for child in group]
-            unchanged = {"_id": {"$in": [child["_id"] for child in group]}, "follows": step.follows}
-            yield jobs.update_many(unchanged, step.change, session=session)
+                look_again += [child["_id"] for child in group]
+            # One alone is sent again by the driver when its reply is lost; many are not.
+            update = jobs.update_one if len(group) == 1 else jobs.update_many
+            yield update(_unchanged(group), step.change, session=session)
+            if step.again:
+                look_again.append(group[0]["startAfter"])
             if step.wakes:
                 woken.update(child["name"] for child in group if isinstance(child.get("name"), str))
-        if not cancelled:
+        if not look_again:
             break
-        parents = cancelled
+        parents = look_again
     return woken
+
+
+def _unchanged(alike: Sequence[Document]) -> Document:
+    """These children, where nobody has brought them on since they were read."""
+    ids = [child["_id"] for child in alike]
+    read = {field: {"$eq": alike[0].get(field)} for field in ("follows", "followsCompletion")}
+    return {"_id": {"$in": ids}, **read}
 
 
 def settlement_of(parent: Mapping[str, Any]) -> Any:
     """The mark of its last end."""
-    return parent.get("settledBy", NOTHING_YET)
+    return _stated(parent, "settledBy")
+
+
+def completion_of(parent: Mapping[str, Any]) -> Any:
+    """The mark of its last end that went well."""
+    return _stated(parent, "completedBy")
+
+
+def _stated(document: Mapping[str, Any], mark: str) -> Any:
+    stated = document.get(mark)
+    return NOTHING_YET if stated is None else stated
 
 
 def runs_again(parent: Mapping[str, Any]) -> bool:
@@ -117,28 +139,29 @@ def _behind(collection: str, parents: Sequence[Any] | None) -> list[Document]:
     """The children that have not followed their parent's last end, each with its parent."""
     live: Document = {"follows": {"$exists": True}}
     live["startAfter"] = {"$exists": True} if parents is None else {"$in": list(parents)}
-    settlement: Expression = {"$ifNull": ["$parent.settledBy", NOTHING_YET]}
-    is_behind = {"$and": [{"$in": ["$parent.status", list(ENDED)]}, {"$ne": [settlement, "$follows"]}]}
+    has_ended = {"$and": [{"$in": ["$parent.status", list(ENDED)]}, {"$ne": [_mark("parent.settledBy"), "$follows"]}]}
+    has_completed = {"$ne": [_mark("parent.completedBy"), _mark("followsCompletion")]}
     orphaned = {"$eq": [{"$type": "$parent"}, "missing"]}
-    of_parent = ("status", "settledBy", "nextRunAt", "lockToken", "follows", "rearmAt", "withdrawn")
+    of_child = ("name", "startAfter", "follows", "followsCompletion", "recurrence", "lockToken")
+    of_parent = ("status", "settledBy", "completedBy", "nextRunAt", "lockToken", "follows", "rearmAt", "withdrawn")
     return [
         {"$match": live},
-        {"$project": dict.fromkeys(("name", "startAfter", "follows", "recurrence", "lockToken"), 1)},
+        {"$project": dict.fromkeys(of_child, 1)},
         {"$lookup": {"from": collection, "localField": "startAfter", "foreignField": "_id", "as": "parent"}},
         {"$set": {"parent": {"$first": "$parent"}}},
-        {"$match": {"$expr": {"$or": [orphaned, is_behind]}}},
-        {
-            "$project": {
-                **dict.fromkeys(("name", "startAfter", "follows", "recurrence", "lockToken"), 1),
-                **dict.fromkeys((f"parent.{field}" for field in of_parent), 1),
-            }
-        },
+        {"$match": {"$expr": {"$or": [orphaned, has_ended, has_completed]}}},
+        {"$project": dict.fromkeys((*of_child, *(f"parent.{field}" for field in of_parent)), 1)},
     ]
 
 
+def _mark(field: str) -> Expression:
+    return {"$ifNull": [f"${field}", NOTHING_YET]}
+
+
 def _steps(children: Iterable[Document], retention: timedelta) -> Iterable[tuple[_Step, list[Document]]]:
-    def alike(child: Document) -> str:
-        return repr((child["startAfter"], child["follows"], child.get("recurrence") is True, "parent" in child))
+    def alike(child: Document) -> str:  # the parent too: it may end between two reads of it
+        marks = (child["startAfter"], child["follows"], child.get("followsCompletion"))
+        return repr((marks, child.get("recurrence") is True, child.get("parent")))
 
     for _, group in groupby(sorted(children, key=alike), key=alike):
         same = list(group)
@@ -146,36 +169,50 @@ def _steps(children: Iterable[Document], retention: timedelta) -> Iterable[tuple
 
 
 def _step(child: Document, retention: timedelta) -> _Step:
-    parent, follows, before = child.get("parent"), child["follows"], child["startAfter"]
+    parent, before = child.get("parent"), child["startAfter"]
     if parent is None:
         change = task_transitions.withdraw(settlement=f"gone:{before}", reason=GONE, retention=retention)
-        return _Step(change=change, follows=follows, reason=GONE)
-    settlement, recurs = settlement_of(parent), child.get("recurrence") is True
-    match parent["status"]:
-        case Status.COMPLETED:
-            change = task_transitions.release_child(settlement, recurs=recurs)
-            return _Step(change=change, follows=follows, wakes=True)
-        case Status.SKIPPED:
-            return _Step(change=task_transitions.follow_silently(settlement), follows=follows)
-        case status:
-            reason = (
-                f"task {before}, after which it starts, {'has failed' if status == Status.FAILED else 'was cancelled'}"
-            )
-            if recurs and runs_again(parent):
-                change = task_transitions.cancel_occurrence(settlement, reason=reason)
-            else:
-                change = task_transitions.withdraw(settlement=settlement, reason=reason, retention=retention)
-            return _Step(change=change, follows=follows, reason=reason)
+        return _Step(change=change, reason=GONE)
+    settlement, completion = settlement_of(parent), completion_of(parent)
+    if completion != _stated(child, "followsCompletion"):
+        return _released(child, completion, completion, again=settlement != completion)
+    match parent.get("status"):
+        case Status.COMPLETED:  # a hand has said so
+            return _released(child, settlement, completion)
+        case Status.FAILED:
+            return _cancelled(child, parent, "has failed", retention)
+        case Status.CANCELLED:
+            return _cancelled(child, parent, "was cancelled", retention)
+        case _:
+            return _Step(change=task_transitions.follow_silently(settlement))
+
+
+def _released(child: Document, settlement: Any, completion: Any, *, again: bool = False) -> _Step:
+    recurs = child.get("recurrence") is True
+    change = task_transitions.release_child(settlement, completion, recurs=recurs)
+    return _Step(change=change, wakes=True, again=again and recurs)
+
+
+def _cancelled(child: Document, parent: Document, ended: str, retention: timedelta) -> _Step:
+    reason, settlement = f"task {child['startAfter']}, after which it starts, {ended}", settlement_of(parent)
+    if child.get("recurrence") is True and runs_again(parent):
+        change = task_transitions.cancel_occurrence(settlement, reason=reason)
+    else:
+        change = task_transitions.withdraw(settlement=settlement, reason=reason, retention=retention)
+    return _Step(change=change, reason=reason)
 
 
 def _record(runs: Any, children: Sequence[Document], reason: str, *, server: str, session: Any) -> Steps[None]:
     """In the history first, under ids that are the same whoever does it: a crash in between writes them twice."""
-    for child in children:
-        if child.get("lockToken") is None:
-            settlement = child.get("parent", {}).get("settledBy", NOTHING_YET)
-            entry = cancelled_document(child, f"{child['_id']}:cancelled:{settlement}", server=server, reason=reason)
-            there = {"_id": entry["_id"]}
-            yield runs.update_one(there, _kept_or(entry), upsert=True, session=session)
+    entries = [_entry(child, reason, server) for child in children if child.get("lockToken") is None]
+    if entries:
+        kept = [UpdateOne({"_id": entry["_id"]}, _kept_or(entry), upsert=True) for entry in entries]
+        yield runs.bulk_write(kept, ordered=False, session=session)
+
+
+def _entry(child: Document, reason: str, server: str) -> Document:
+    settlement = child.get("parent", {}).get("settledBy", NOTHING_YET)
+    return cancelled_document(child, f"{child['_id']}:cancelled:{settlement}", server=server, reason=reason)
 
 
 def _kept_or(entry: Document) -> list[Document]:

@@ -61,6 +61,13 @@ class ClaimedJob:
         """Whether the document is still waited for once this run has ended: by a schedule, or after its parent."""
         return next_run_at is not None or self.document.get("recurrence") is True
 
+    def is_last(self, next_run_at: datetime | None) -> bool:
+        """Whether nothing comes after this run: the holder of a job stays, and so does what Pulse repeats."""
+        if not self.recurring:
+            return True
+        is_task = self.document.get("type") != "single" and bool(self.document.get("recurrence"))
+        return is_task and not self.continues(next_run_at)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRecord:

@@ -43,8 +43,8 @@ class Editor:
         return self._revive({"_id": {"$in": list(ids)}})
 
     def revive_all(self, name: str) -> int:
-        """The same for everything of one job that had given up."""
-        return self._revive({"name": name})
+        """The same for everything of one job that had given up: neither what somebody cancelled, nor what waits."""
+        return self._revive({"name": name, "withdrawn": {"$ne": True}, "follows": {"$exists": False}})
 
     def _edit(self, name: str, values: Document, removed: Sequence[str]) -> bool:
         wanted = {field: literal(value) for field, value in values.items()}

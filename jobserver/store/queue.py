@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 from bson.errors import InvalidDocument
 from pymongo import IndexModel, ReturnDocument
-from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
 from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
@@ -27,6 +27,11 @@ from jobserver.store.steps import Result, Steps, carried_out, carried_out_plainl
 CLOCK_AGE = timedelta(minutes=1)
 PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
 RACES = 10
+UNAUTHORIZED = 13
+UNIQUE_KEY = "one_active_per_key"
+
+# What the driver raises for a moment, a number or a text that no document can hold.
+_UNSTORABLE = (InvalidDocument, OverflowError, UnicodeEncodeError)
 
 
 class Desk:
@@ -46,9 +51,8 @@ class Desk:
         yield from self.know_the_time()
         if unknown := self._unknown_priorities(requests):
             self._learn_priorities(unknown, (yield self._configs.find(*_priorities_of(unknown)).to_list()))
-        if self._needs_unique_index(requests, session):
-            yield self.jobs.create_indexes([unique_key_index()])
-            self._unique_index_there = True
+        if session is not None or any(request.unique_key is not None for request in requests):
+            yield from self.keep_keys_unique()
         ids: list[Any] = []
         for unique, group in _grouped(self._made(requests)):
             if unique:
@@ -59,6 +63,21 @@ class Desk:
             else:
                 ids += (yield self.jobs.insert_many(group, ordered=False, session=session)).inserted_ids
         return ids
+
+    def keep_keys_unique(self) -> Steps[None]:
+        """Make the index before a unique key comes, should no server have done so yet.
+
+        Inside a transaction that is before its first write: afterwards the index would wait for its end, and it for us.
+        Whoever may not make indexes does not need to, where a server has.
+        """
+        if self._unique_index_there:
+            return
+        try:
+            yield self.jobs.create_indexes([unique_key_index()])
+        except OperationFailure as refused:
+            if refused.code != UNAUTHORIZED or UNIQUE_KEY not in (yield self.jobs.index_information()):
+                raise
+        self._unique_index_there = True
 
     def know_the_time(self) -> Steps[None]:
         """Ask for MongoDB's clock, unless it was asked a moment ago."""
@@ -98,14 +117,6 @@ class Desk:
             last = request
             yield document
 
-    def _needs_unique_index(self, requests: Sequence[Request], session: Any) -> bool:
-        """Whether a unique key may come before a server, or this queue, has made its index.
-
-        Inside a transaction that is any moment: once it has inserted something, the index can no longer be made.
-        """
-        keyed = session is not None or any(request.unique_key is not None for request in requests)
-        return keyed and not self._unique_index_there
-
 
 class AsyncQueue:
     """On a PyMongo AsyncDatabase."""
@@ -121,7 +132,7 @@ class AsyncQueue:
         """Steps of this desk, their errors in our words."""
         try:
             return await carried_out(steps)
-        except (PyMongoError, InvalidDocument) as error:
+        except (PyMongoError, *_UNSTORABLE) as error:
             raise _translated(error, session) from error
 
 
@@ -139,7 +150,7 @@ class SyncQueue:
         """Steps of this desk, their errors in our words."""
         try:
             return carried_out_plainly(steps)
-        except (PyMongoError, InvalidDocument) as error:
+        except (PyMongoError, *_UNSTORABLE) as error:
             raise _translated(error, session) from error
 
 
@@ -180,7 +191,7 @@ _UPSERT: dict[str, Any] = {
 
 def unique_key_index() -> IndexModel:
     """The index that keeps one active document per key; servers make it too."""
-    return next(index for index in job_indexes() if index.document["name"] == "one_active_per_key")
+    return next(index for index in job_indexes() if index.document["name"] == UNIQUE_KEY)
 
 
 def _grouped(documents: list[Document]) -> Iterator[tuple[bool, list[Document]]]:
@@ -210,7 +221,7 @@ def _local_time(hello: Mapping[str, Any]) -> datetime:
 
 def _translated(error: Exception, session: Any) -> Exception:
     """Ours for theirs; inside a transaction theirs stays, for the driver retries transactions by its labels."""
-    if isinstance(error, (InvalidDocument, DocumentTooLarge)):
+    if isinstance(error, (DocumentTooLarge, *_UNSTORABLE)):
         return DataError(f"data cannot be stored in MongoDB: {what_mongodb_said(error)}")
     if session is not None:
         return error

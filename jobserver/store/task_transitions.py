@@ -25,7 +25,7 @@ Pipeline = list[Document]
 LOCKED: Expression = {"$or": [is_there("lockToken"), is_there("lockedAt")]}
 
 
-def release_child(settlement: Any, *, recurs: bool) -> Pipeline:
+def release_child(settlement: Any, completion: Any, *, recurs: bool) -> Pipeline:
     """The task before it has completed: due now, or once more after the run under way."""
     waits = {"$not": [{"$or": [LOCKED, is_there("nextRunAt")]}]}
     return [
@@ -35,6 +35,7 @@ def release_child(settlement: Any, *, recurs: bool) -> Pipeline:
                 "nextRunAt": either(waits, NOW, keep("nextRunAt")),
                 "rearmAt": either(LOCKED, NOW, keep("rearmAt")),
                 "follows": literal(settlement) if recurs else REMOVE,
+                "followsCompletion": literal(completion) if recurs else REMOVE,
             }
         }
     ]
@@ -74,5 +75,5 @@ def withdraw(*, settlement: Any, reason: str, retention: timedelta) -> Pipeline:
                 **gone,
             }
         },
-        {"$unset": ["follows", "rearmAt"]},
+        {"$unset": ["follows", "followsCompletion", "rearmAt"]},
     ]

@@ -14,7 +14,7 @@ from pymongo import DESCENDING, ReturnDocument
 from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
 from jobserver.schedule import Schedule, ScheduleSource
 from jobserver.store import task_transitions
-from jobserver.store.chains import NOTHING_YET, follow, runs_again, settlement_of
+from jobserver.store.chains import NOTHING_YET, completion_of, follow, runs_again, settlement_of
 from jobserver.store.connection import Document
 from jobserver.store.enqueue import Request, due_at
 from jobserver.store.queue import Desk
@@ -60,6 +60,8 @@ class TaskRequest:
 def schedule(desk: Desk, request: TaskRequest, session: Any) -> Steps[Task]:
     """Add a task, or find the active one with its unique key. Raises DataError, ScheduleError, UnknownTask."""
     yield from desk.know_the_time()
+    if session is not None:
+        yield from desk.keep_keys_unique()
     if request.parent is None:
         (id_,) = yield from desk.add([request.at(_own_timing(request, desk.clock.now()))], session)
     else:
@@ -82,17 +84,19 @@ def listed(desk: Desk, *, name: str | None, status: str | None, limit: int) -> S
 
 def cancel(desk: Desk, task: Any, session: Any) -> Steps[Task]:
     """It will not run again, nor what starts after it. Raises UnknownTask, and DataError for a job's own schedule."""
+    if session is not None:  # something may be scheduled after it in the same transaction
+        yield from desk.keep_keys_unique()
     id_ = task.id if isinstance(task, Task) else task
     change = task_transitions.withdraw(
         settlement=f"cancelled:{uuid4().hex}", reason=f"cancelled by {BY_A_CLIENT}", retention=RETENTION
     )
     live = [{field: {"$ne": None}} for field in ("nextRunAt", "lockToken", "lockedAt", "follows")]
-    waits_or_runs = {"_id": id_, "type": {"$ne": "single"}, "$or": live}
+    waits_or_runs = {"_id": {"$eq": id_}, "type": {"$ne": "single"}, "$or": live}
     found = yield desk.jobs.find_one_and_update(
         waits_or_runs, change, return_document=ReturnDocument.AFTER, session=session
     )
     if found is None:  # it has ended, or never was
-        found = yield desk.jobs.find_one({"_id": id_}, session=session)
+        found = yield desk.jobs.find_one({"_id": {"$eq": id_}}, session=session)
     if found is None:
         raise UnknownTask(id_)
     if found.get("type") == "single":
@@ -145,21 +149,20 @@ def _own_timing(request: TaskRequest, now: datetime) -> Document:
 
 
 def _schedule_after(desk: Desk, request: TaskRequest, session: Any) -> Steps[Any]:
-    """The parent is marked first and looked at last: an end in between is followed by whoever comes first."""
+    """The parent is looked at first and last: an end in between is followed by whoever comes first."""
     if request.start_at is not None:
         raise DataError("give either start_at= or start_after=, not both")
     if request.recurrence not in (None, True, False):
         raise DataError("a task that starts after another has its schedule: recurrence=True repeats it with that one")
-    marked = {"$set": {"hasDependents": True}}
-    parent = yield desk.jobs.find_one_and_update(
-        {"_id": request.parent}, marked, return_document=ReturnDocument.AFTER, session=session
-    )
+    parent = yield desk.jobs.find_one({"_id": {"$eq": request.parent}}, session=session)
     if parent is None:
         raise UnknownTask(request.parent)
     is_over = parent.get("status") in ENDED and not runs_again(parent)
     if is_over and parent["status"] != Status.COMPLETED:
         raise DataError(f"task {request.parent} has ended as {parent['status']}: what starts after it would never run")
-    timing: Document = {"startAfter": request.parent, "follows": NOTHING_YET if is_over else settlement_of(parent)}
+    timing: Document = {"startAfter": request.parent, "follows": NOTHING_YET}
+    if not is_over:
+        timing |= {"follows": settlement_of(parent), "followsCompletion": completion_of(parent)}
     if request.recurrence:
         timing["recurrence"] = True
     (id_,) = yield from desk.add([request.at(timing)], session)

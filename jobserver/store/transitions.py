@@ -34,10 +34,18 @@ from jobserver.store.expressions import (
     since,
 )
 from jobserver.store.states import TRANSITIONS, Transition
+from jobserver.task import RETENTION
 
 MAX_CRASHES = 3
 WITHDRAWN: Expression = {"$eq": ["$withdrawn", True]}  # cancelled while it ran: that run is the last
 CANCELLED = TRANSITIONS[Transition.WITHDRAW].target
+# ... and it has ended in a way that would otherwise go on: it frees its key and is kept for a while, like any other.
+WITHDRAWN_IS_OVER: Document = {
+    "$set": {
+        "expireAt": either(WITHDRAWN, {"$ifNull": ["$expireAt", from_now(RETENTION)]}, keep("expireAt")),
+        **{each: either(WITHDRAWN, REMOVE, keep(each)) for each in ("uniqueKey", *OCCURRENCE_FIELDS)},
+    }
+}
 MAX_BYTES = 14 * 1024 * 1024  # of MongoDB's 16 MiB: a result and a traceback have to find room
 
 Pipeline = list[Document]
@@ -111,7 +119,7 @@ def settle(  # noqa: PLR0911 - one return per end
         case Transition.CANCEL:
             return cancel(settlement, retention)
         case Transition.SKIP:
-            return skip(settlement)
+            return skip(settlement, retention)
         case Transition.RELEASE:
             return release()
         case Transition.REAP:
@@ -125,6 +133,8 @@ def complete(settlement: Settlement, retention: timedelta) -> Pipeline:
     changes = _ended(Transition.COMPLETE, settlement, retention)
     changes["finishedCount"] = plus("finishedCount", 1)
     changes["lastCompletedAt"] = NOW
+    if settlement.job.recurring:  # of what ends but once `settledBy` says it
+        changes["completedBy"] = settlement.job.token
     removed = [*LOCK_FIELDS, *OCCURRENCE_FIELDS, *_FAILURE_FIELDS]
     if settlement.result is ABSENT:
         removed.append("result")
@@ -140,7 +150,7 @@ def retry(settlement: Settlement) -> Pipeline:
     changes["status"] = either(WITHDRAWN, CANCELLED, changes["status"])
     if settlement.job.recurring:  # misfire may have moved the run on from the occurrence that was claimed
         changes["scheduledFor"] = settlement.job.scheduled_at
-    return [{"$set": changes}, {"$unset": list(LOCK_FIELDS)}]
+    return [{"$set": changes}, {"$unset": list(LOCK_FIELDS)}, WITHDRAWN_IS_OVER]
 
 
 def fail(settlement: Settlement, retention: timedelta) -> Pipeline:
@@ -157,12 +167,13 @@ def cancel(settlement: Settlement, retention: timedelta) -> Pipeline:
     return _changed(changes, [*LOCK_FIELDS, *OCCURRENCE_FIELDS], settlement)
 
 
-def skip(settlement: Settlement) -> Pipeline:
+def skip(settlement: Settlement, retention: timedelta) -> Pipeline:
     """running → skipped: the occurrence was missed and is not caught up with; neither attempt nor run counts."""
     changes = {
         "status": TRANSITIONS[Transition.SKIP].target,
         "runCount": plus("runCount", -1),
         "settledBy": settlement.job.token,
+        **_expiry(settlement, retention),
     }
     return _changed(changes, [*LOCK_FIELDS, *OCCURRENCE_FIELDS], settlement)
 
@@ -180,6 +191,7 @@ def release() -> Pipeline:
             }
         },
         {"$unset": list(LOCK_FIELDS)},
+        WITHDRAWN_IS_OVER,
     ]
 
 
@@ -212,6 +224,7 @@ def reap(reason: str) -> Pipeline:
             }
         },
         {"$unset": list(LOCK_FIELDS)},
+        WITHDRAWN_IS_OVER,
     ]
 
 
@@ -260,9 +273,14 @@ def _ended(transition: Transition, settlement: Settlement, retention: timedelta 
         "duration": since("lastRunAt"),
         "settledBy": settlement.job.token,
     }
-    if retention is not None and not settlement.job.recurring:
-        changes["expireAt"] = from_now(retention)
-    return changes
+    return changes if retention is None else changes | _expiry(settlement, retention)
+
+
+def _expiry(settlement: Settlement, retention: timedelta) -> Document:
+    """What is over goes after a while; what recurs is over when it was cancelled, or its recurrence has ended."""
+    if settlement.job.is_last(settlement.next_run_at):
+        return {"expireAt": from_now(retention)}
+    return {"expireAt": either(WITHDRAWN, from_now(retention), keep("expireAt"))}
 
 
 def _changed(changes: Document, removed: list[str], settlement: Settlement) -> Pipeline:
@@ -277,7 +295,7 @@ def _changed(changes: Document, removed: list[str], settlement: Settlement) -> P
         changes["occurrenceAt"] = either(is_there("rearmAt"), REMOVE, settlement.occurrence_at)
     if not settlement.job.continues(settlement.next_run_at):
         removed = [*removed, "uniqueKey"]
-    return [{"$set": changes}, {"$unset": [*removed, "rearmAt"]}]
+    return [{"$set": changes}, {"$unset": [*removed, "rearmAt"]}, WITHDRAWN_IS_OVER]
 
 
 def _occurrence() -> Expression:

@@ -96,3 +96,10 @@ def test_every_occurrence_is_run_or_skipped_and_none_is_both(text: str, count: i
     assert len(run) == min(count, len(every))
     told = [each.at for each in due.skipped][:MOST_RECORDED]
     assert told == every[: len(every) - len(run)][:MOST_RECORDED]
+
+
+@pytest.mark.parametrize("year", [1, 500])
+def test_a_moment_of_long_ago_that_a_hand_has_set_fails_nothing(year: int) -> None:
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    yearly = Recurrence(Schedule.parse("0 0 1 1 *", misfire="all(max=1000)"), first)
+    assert due_by(NINE, first, yearly) == Due(occurrence=first)

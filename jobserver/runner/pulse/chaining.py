@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import structlog
 
@@ -12,8 +11,6 @@ from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.chains import ChainStore
 from jobserver.store.documents import Settlement
 from jobserver.store.states import Transition
-
-SHORT = timedelta(seconds=1)
 
 _ENDS = (Transition.COMPLETE, Transition.FAIL, Transition.CANCEL)
 _log = structlog.get_logger("jobserver")
@@ -26,18 +23,11 @@ class Chaining:
         self._store, self._wakeups = store, wakeups
 
     async def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Look behind those that may have somebody waiting."""
-        parents = [each.job.id for each in settlements if _may_have_children(each)]
+        """Look behind all of them: what a claim has read says nothing of what was scheduled during the run."""
+        parents = [each.job.id for each in settlements if each.transition in _ENDS]
         if not parents:
             return
         try:
             self._wakeups.hint(await self._store.follow(parents))
         except DatabaseError as error:
             _log.warning("mongodb away", chore="chains", waiting=len(parents), error=str(error))
-
-
-def _may_have_children(settlement: Settlement) -> bool:
-    """As the claim has read it; during a longer run somebody may have scheduled something after it."""
-    if settlement.transition not in _ENDS:
-        return False
-    return bool(settlement.job.document.get("hasDependents")) or settlement.duration >= SHORT

@@ -89,7 +89,7 @@ def _newest(recurrence: Recurrence, count: int, first: datetime, now: datetime) 
     """The oldest of the last `count` occurrences from `first` to `now`: looks back ever further until it has them."""
     back = timedelta(seconds=1)
     while True:
-        begin = max(first, now - back)
+        begin = now - min(back, now - first)
         start = first if begin == first else recurrence.after(begin)
         found = deque(takewhile(lambda each: each <= now, _from(recurrence, start)), maxlen=count)
         if len(found) == count or begin == first:

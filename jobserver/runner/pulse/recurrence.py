@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jobserver.runner.pulse.foreign import own_recurrence
 from jobserver.schedule import Schedule
 from jobserver.store.documents import ClaimedJob
+from jobserver.store.expressions import BEGINNING
 from jobserver.store.recurrence import stored_recurrence
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -26,7 +27,7 @@ class Recurrence(NamedTuple):
 
     def has(self, moment: datetime) -> bool:
         """Whether this is one of its moments; a hand may have made the document due at any other."""
-        return self.after(moment - _MILLISECOND) == moment
+        return moment > BEGINNING and self.after(moment - _MILLISECOND) == moment
 
 
 def recurrence(job: ClaimedJob, schedule: Schedule) -> Recurrence | None:

@@ -122,8 +122,8 @@ class SettleLoop:
                 pause = min(LONGEST_PAUSE, pause * 2)
         for listener in self._listeners:
             listener.settled(batch, lost)
-        await self._chaining.settled([each for each in batch if each not in lost] if lost else batch)
-        await self._write_history(batch, lost)
+        kept = [each for each in batch if each not in lost] if lost else batch
+        await asyncio.gather(self._chaining.settled(kept), self._write_history(batch, lost))
 
     async def _record_skipped(self, batch: Sequence[Settlement]) -> None:
         """Before their document moves on: who did it afterwards might never come to it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from jobserver import SyncJobClient
 from jobserver.store.transitions import MAX_CRASHES
 from tests.project import LEASE, Project, ServerProcess, until
 
@@ -82,6 +83,23 @@ async def test_what_a_killed_server_ran_is_run_again_by_the_other_and_counts_as_
     assert all(run["server"] == killed.id and "died" in run["error"] for run in crashed)
     assert project.holder(name)["nextRunAt"] > project.now()
     assert project.db.jobServers.find_one({"_id": killed.id}) is None
+
+
+async def test_a_chain_goes_on_after_the_server_that_ran_a_link_was_killed(project: Project) -> None:
+    held, noted = project.job("held", HELD), project.job("noted")
+    killed = await project.process(lease=LEASE * 1000).started()
+    client = SyncJobClient(project.db)
+    first = client.schedule(noted)
+    second = client.schedule(held, start_after=first)
+    third = client.schedule(noted, start_after=second)
+    await until(lambda: project.document(second.id)["status"] == "running")
+    killed.kill()
+    project.open()
+    survivor = await project.process(lease=LEASE * 1000).started()
+    await project.ended(third.id)
+    document = project.document(second.id)
+    assert (document["result"], document["fence"], document["runCount"]) == (survivor.pid, 2, 2)
+    assert project.document(third.id)["runCount"] == 1
 
 
 async def test_the_third_crash_makes_a_job_poison_and_the_rest_go_on(project: Project) -> None:

@@ -67,8 +67,9 @@ async def test_a_chain_goes_on_at_once(project: Project, client: SyncJobClient) 
     assert [note["task"] for note in project.notes()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("length", [timedelta(), 2 * SECOND], ids=["short", "long"])
 async def test_what_is_scheduled_after_a_run_that_is_under_way_follows_it(
-    project: Project, client: SyncJobClient
+    project: Project, client: SyncJobClient, length: timedelta
 ) -> None:
     project.job("last", LAST)
     source = "class Slow(Job):\n    schedule = 'manual'\n    async def run(self, db):\n        await at_gate(db)\n"
@@ -78,7 +79,7 @@ async def test_what_is_scheduled_after_a_run_that_is_under_way_follows_it(
         await until(lambda: project.document(slow.id)["status"] == "running")
         begun = project.document(slow.id)["lastRunAt"]
         after = client.schedule("api:last", {"n": 1}, start_after=slow)
-        await until(lambda: project.now() > begun + 2 * SECOND)
+        await until(lambda: project.now() > begun + length)
         project.open()
         await project.ended(after.id)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from jobserver import JobClient, SyncJobClient
 from jobserver.errors import DatabaseError
 from jobserver.store.arming import Arming
 from jobserver.store.claims import ClaimInDoubt
+from jobserver.store.connection import async_client
 from jobserver.store.states import Transition
 from tests.lossy_proxy import LossyProxy
 from tests.stores import FAR_AHEAD, Workplace, claim, claim_one, completed, ending, failed, ids, lane, to_retry
@@ -187,3 +189,36 @@ async def test_a_sign_of_life_whose_answer_was_lost_has_been_given(place: Workpl
         assert await store.touch(job, lock_lifetime=timedelta(hours=1))
     assert proxy.lost == ["update"]
     assert place.get(id_)["lockUntil"] - place.now() > timedelta(minutes=50)
+
+
+@pytest.mark.parametrize("command", ["find", "insert", "aggregate", "update"])
+async def test_a_chain_is_made_once_and_goes_on_though_an_answer_was_lost(place: Workplace, command: str) -> None:
+    """A caller who is told that it went wrong would ask again, and have it twice."""
+    async with place.store() as store:
+        place.put()
+        parent = await claim_one(store)
+        assert await store.settle([completed(parent)]) == []
+    async with LossyProxy(place.uri).listening() as proxy, async_client(proxy.uri) as client:
+        proxy.lose_reply_of(command)
+        child = await JobClient(client[place.db.name]).schedule("after", start_after=parent.id)
+        assert proxy.lost == [command]
+    assert [task["_id"] for task in place.jobs.find({"name": "after"})] == [child.id]
+    assert child.status == "queued"
+
+
+@pytest.mark.parametrize("command", ["findAndModify", "aggregate", "update"])
+async def test_a_cancel_whose_answer_was_lost_has_been_made_or_is_made_by_asking_again(
+    place: Workplace, command: str
+) -> None:
+    tasks = SyncJobClient(place.db)
+    parent = tasks.schedule("job", start_at=FAR_AHEAD)
+    for _ in range(3):
+        tasks.schedule("job", start_after=parent)
+    async with LossyProxy(place.uri).listening() as proxy, async_client(proxy.uri) as client:
+        proxy.lose_reply_of(command)
+        with suppress(DatabaseError):
+            await JobClient(client[place.db.name]).cancel(parent)
+        assert proxy.lost == [command]
+    tasks.cancel(parent)
+    assert [task.status for task in tasks.tasks()] == ["cancelled"] * 4
+    assert place.runs.count_documents({}) == 3

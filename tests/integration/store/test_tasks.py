@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.database import Database
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
-from jobserver.errors import UnknownTask
+from jobserver.errors import DatabaseError, DataError, UnknownTask
 from jobserver.store.chains import follow
 from jobserver.store.states import Transition
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
@@ -269,6 +271,48 @@ async def test_a_completion_while_the_one_after_it_runs_makes_it_run_once_more(
         assert (place.get(child.id)["finishedCount"], "nextRunAt" in place.get(child.id)) == (2, False)
 
 
+@pytest.mark.parametrize("recurs", [False, True], ids=["once", "again"])
+@pytest.mark.parametrize("since", ["runs again", Transition.FAIL, Transition.SKIP, Transition.RETRY, "was cancelled"])
+async def test_a_completion_is_followed_also_where_the_task_before_has_gone_on_since(
+    client: SyncJobClient, place: Workplace, since: Any, recurs: bool
+) -> None:
+    """It recurs faster than anybody looks, or its server died before it could look."""
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        child = client.schedule("other", start_after=parent, recurrence=recurs)
+        place.jobs.update_one({"_id": parent.id}, {"$set": {"nextRunAt": LONG_AGO}})
+        assert await store.settle([completed(await claim_one(store), next_run_at=LONG_AGO)]) == []
+        under_way = await claim_one(store)
+        if isinstance(since, Transition):
+            facts = {} if since is Transition.RETRY else {"next_run_at": FAR_AHEAD}
+            assert await store.settle([ending(under_way, since, **facts)]) == []
+        if since == "was cancelled":
+            place.jobs.update_one({"_id": parent.id}, {"$unset": {"lockToken": 1, "lockedAt": 1}})
+            assert client.cancel(parent).status == "cancelled"
+        place.chains().sweep()
+        document = place.get(child.id)
+        over = since == "was cancelled" and recurs
+        assert (document["status"], "nextRunAt" in document) == (("cancelled", False) if over else ("queued", True))
+        assert ("follows" in document) is (recurs and not over)
+        assert ("followsCompletion" in document) is (recurs and not over)
+        assert place.runs.count_documents({"jobId": child.id}) == (
+            recurs and since in (Transition.FAIL, "was cancelled")
+        )
+
+
+async def test_a_completion_is_followed_once_however_often_the_task_before_fails_since(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        child = client.schedule("job", start_after=parent, recurrence=True)
+        await run(store, place, parent, next_run_at=FAR_AHEAD)
+        await run(store, place, child)
+        for _ in range(2):
+            await run(store, place, parent, failed, next_run_at=FAR_AHEAD)
+        assert (place.get(child.id)["status"], "nextRunAt" in place.get(child.id)) == ("cancelled", False)
+
+
 async def test_many_that_look_at_once_start_what_follows_once(client: SyncJobClient, place: Workplace) -> None:
     async with place.store() as store:
         parent = client.schedule("job")
@@ -338,6 +382,39 @@ async def test_a_cancelled_task_does_not_come_back_from_a_run_that_was_cut_off(
         ] * 2
 
 
+@pytest.mark.parametrize("recurrence", [HOUR, None], ids=["recurring", "single"])
+@pytest.mark.parametrize(
+    "how", [Transition.COMPLETE, Transition.FAIL, Transition.RETRY, Transition.RELEASE, Transition.SKIP, "server lost"]
+)
+async def test_however_the_last_run_of_a_cancelled_task_ends_its_key_is_free_and_it_goes_after_a_while(
+    client: SyncJobClient, place: Workplace, how: Any, recurrence: Any
+) -> None:
+    async with place.store() as store:
+        task = client.schedule("job", recurrence=recurrence, unique_key="nightly")
+        place.jobs.update_one({"_id": task.id}, {"$set": {"nextRunAt": LONG_AGO}})
+        under_way = await claim_one(store)
+        client.cancel(task)
+        assert client.schedule("job", unique_key="nightly").id == task.id  # while that run lasts
+        if how == "server lost":
+            place.locks().reap_server("this server")
+        else:
+            upcoming = FAR_AHEAD if recurrence and how in (Transition.COMPLETE, Transition.SKIP) else None
+            assert await store.settle([ending(under_way, how, next_run_at=upcoming)]) == []
+        assert client.schedule("job", unique_key="nightly").id != task.id
+        assert place.get(task.id)["expireAt"] > place.now()
+
+
+async def test_a_recurrence_that_has_ended_goes_after_a_while_as_a_single_run_does(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        task = client.schedule("job", recurrence=HOUR)
+        await run(store, place, task, next_run_at=FAR_AHEAD)
+        assert "expireAt" not in place.get(task.id)
+        await run(store, place, task)
+        assert place.get(task.id)["expireAt"] > place.now()
+
+
 def test_cancelling_again_or_too_late_changes_nothing(client: SyncJobClient, place: Workplace) -> None:
     task = client.schedule("job")
     client.cancel(task.id)
@@ -367,6 +444,80 @@ def test_a_task_in_a_transaction_that_aborts_never_was(client: SyncJobClient, pl
         session.abort_transaction()
     assert place.jobs.count_documents({"_id": child.id}) == 0
     assert client.tasks()[0].status == "scheduled"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("before", ["schedule", "cancel"])
+def test_the_first_transaction_of_a_client_does_not_wait_for_itself(db: Database[Any], before: str) -> None:
+    """No server has made the indexes yet, and one cannot be made once the transaction has written."""
+    client = SyncJobClient(db)
+    parent = client.schedule("job")
+    with db.client.start_session() as session, session.start_transaction():
+        if before == "cancel":
+            client.cancel(parent, session=session)
+            child = client.schedule("job", session=session)
+        else:
+            child = client.schedule("job", start_after=parent, session=session)
+    assert child.id in {task.id for task in client.tasks()}
+
+
+@pytest.mark.parametrize("id_", [{"$ne": None}, {"$exists": True}, re.compile(".")], ids=str)
+def test_an_id_is_never_read_as_a_question(client: SyncJobClient, place: Workplace, id_: Any) -> None:
+    task, named = client.schedule("job"), place.put(_id="a text")
+    before = [place.get(task.id), place.get(named)]
+    with pytest.raises(UnknownTask):
+        client.cancel(id_)
+    with pytest.raises(UnknownTask):
+        client.schedule("job", start_after=id_)
+    assert [place.get(task.id), place.get(named)] == before
+    assert place.jobs.count_documents({}) == 2
+
+
+@pytest.mark.parametrize(
+    "odd", [datetime.max.replace(tzinfo=timezone(-HOUR)), 2**70, "\udcff"], ids=["moment", "number", "text"]
+)
+async def test_what_no_document_can_hold_is_refused_in_our_words(
+    client: SyncJobClient, mongo_uri: str, place: Workplace, odd: Any
+) -> None:
+    for ask in (lambda: client.schedule("job", start_after=odd), lambda: client.cancel(odd), lambda: client.tasks(odd)):
+        with pytest.raises(DataError, match="cannot be stored"):
+            ask()
+    with pytest.raises(DataError):
+        client.schedule("job", start_at=odd)
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as mongo:
+        with pytest.raises(DataError, match="cannot be stored"):
+            await JobClient(mongo[place.db.name]).cancel(odd)
+    assert place.jobs.count_documents({}) == 0
+
+
+def test_a_client_that_may_not_make_indexes_uses_those_of_a_server(mongo_uri: str, place: Workplace) -> None:
+    admin, data = place.db.client.admin, {"failCommands": ["createIndexes"], "errorCode": 13, "appName": "no rights"}
+    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+    try:
+        with MongoClient[dict[str, Any]](mongo_uri, appname="no rights") as mongo:
+            client = SyncJobClient(mongo[place.db.name])
+            tasks = [client.schedule("job", recurrence=HOUR, unique_key="nightly") for _ in range(2)]
+            assert tasks[0].id == tasks[1].id
+            with pytest.raises(DatabaseError, match="failCommand"):
+                SyncJobClient(mongo[f"{place.db.name}_new"]).schedule("job", unique_key="nightly")
+    finally:
+        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_what_was_cancelled_stays_so_when_all_that_failed_is_retried(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    async with place.store() as store:
+        parent = client.schedule("job", recurrence=HOUR)
+        waiting = client.schedule("job", start_after=parent, recurrence=True)
+        await run(store, place, parent, failed, next_run_at=FAR_AHEAD)
+        unwanted, broken = client.schedule("job", recurrence=HOUR), client.schedule("job")
+        client.cancel(unwanted)
+        await run(store, place, broken, failed)
+        assert place.editor().revive_all("job") == 1
+        statuses = [place.get(task.id)["status"] for task in (waiting, unwanted, broken)]
+        assert statuses == ["cancelled", "cancelled", "queued"]
+        assert place.editor().revive([unwanted.id]) == 1
 
 
 async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it_since(
