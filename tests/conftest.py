@@ -18,20 +18,19 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from jobserver.embedded import EmbeddedMongo
-
-_MONGOD_DIRECTORY = "MONGOD_OF_THIS_TEST_SESSION"
+from tests.faults import MONGOD_DIRECTORY
 
 
 def pytest_configure() -> None:
     """One directory for the whole session; pytest-xdist's workers inherit the variable and so share its mongod."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        os.environ[_MONGOD_DIRECTORY] = mkdtemp(prefix="jobserver-tests-")
+        os.environ[MONGOD_DIRECTORY] = mkdtemp(prefix="jobserver-tests-")
 
 
 def pytest_unconfigure() -> None:
     """Runs last, and in the process that made the directory: every worker has ended."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ.pop(_MONGOD_DIRECTORY))
+        shutil.rmtree(os.environ.pop(MONGOD_DIRECTORY))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,7 +47,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[EmbeddedMongo]:
     """The session's mongod, a replica set of one that knows `failCommand`."""
-    directory = Path(os.environ[_MONGOD_DIRECTORY])
+    directory = Path(os.environ[MONGOD_DIRECTORY])
     with EmbeddedMongo.start(
         directory, cache_gb=0.5, extra_args=("--setParameter", "enableTestCommands=1")
     ) as embedded:

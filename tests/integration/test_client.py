@@ -22,6 +22,7 @@ from pymongo.errors import PyMongoError
 from jobserver import JobClient, JobServerError, SyncJobClient
 from jobserver.errors import DatabaseError, DataError
 from jobserver.store.enqueue import MAX_DATA_BYTES, MAX_DEPTH
+from tests.faults import failing
 from tests.stores import Workplace, claim_one, completed, failed
 
 pytestmark = pytest.mark.timeout(60)
@@ -440,17 +441,12 @@ def test_errors_inside_a_transaction_keep_their_labels(plain_db: Db, db: Db) -> 
 
 
 async def test_a_database_that_refuses_is_quoted_in_our_own_words(mongo_uri: str, db: Db) -> None:
-    admin, app_name = db.client.admin, f"test {uuid4().hex}"
-    data = {"failCommands": ["insert", "find"], "errorCode": 13, "appName": app_name}
-    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
-    try:
+    with failing(db.client, "insert", "find", errorCode=13) as app_name:
         async with AsyncMongoClient[dict[str, Any]](mongo_uri, appname=app_name) as client:
             with pytest.raises(DatabaseError):
                 await JobClient(client[db.name]).enqueue("job")
         with MongoClient[dict[str, Any]](mongo_uri, appname=app_name) as plain, pytest.raises(JobServerError):
             SyncJobClient(plain[db.name]).enqueue_many([("job", {})], priority=0)
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 def test_another_collection_takes_the_documents_when_it_is_named(plain_db: Db, db: Db) -> None:

@@ -15,6 +15,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store.changes import CONFIG_HINTS, JOB_HINTS, Changes, ChangeStreamsUnsupported
 from jobserver.store.connection import async_client, deciding
 from jobserver.store.listener import Listener
+from tests.faults import failing
 from tests.stores import LONG_AGO, NAMES, Workplace
 
 pytestmark = pytest.mark.timeout(30)
@@ -108,15 +109,10 @@ async def test_a_collection_that_is_dropped_ends_the_stream_in_our_own_words(pla
 async def test_a_mongodb_without_change_streams_is_told_from_one_that_has_lost_the_place(
     place: Workplace, code: int, kind: type[DatabaseError]
 ) -> None:
-    admin = place.db.client.admin
-    data = {"failCommands": ["aggregate"], "errorCode": code, "appName": "no streams"}
-    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
-    try:
-        async with stream(place, NAMES.jobs, JOB_HINTS, app_name="no streams") as heard:
+    with failing(place.db.client, "aggregate", errorCode=code) as app_name:
+        async with stream(place, NAMES.jobs, JOB_HINTS, app_name=app_name) as heard:
             with pytest.raises(DatabaseError) as caught:
                 await heard.follow()
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert type(caught.value) is kind
     assert heard.openings == 0
 
@@ -136,11 +132,9 @@ async def test_a_listener_looks_again_after_every_rest(place: Workplace) -> None
 
 
 async def test_a_listener_without_change_streams_says_so_once_and_ends(place: Workplace) -> None:
-    admin, polled = place.db.client.admin, []
-    data = {"failCommands": ["aggregate"], "errorCode": 40573, "appName": "standalone"}
-    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
-    try:
-        async with stream(place, NAMES.jobs, JOB_HINTS, app_name="standalone") as heard:
+    polled = []
+    with failing(place.db.client, "aggregate", errorCode=40573) as app_name:
+        async with stream(place, NAMES.jobs, JOB_HINTS, app_name=app_name) as heard:
             listener = Listener(
                 changes=heard.changes,
                 what="jobs",
@@ -151,7 +145,5 @@ async def test_a_listener_without_change_streams_says_so_once_and_ends(place: Wo
             with capture_logs() as records:
                 async with asyncio.timeout(10):
                     await listener.run()
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert polled == [True]
     assert [record["event"] for record in records] == ["no change streams"]

@@ -13,6 +13,7 @@ from jobserver.store.connection import async_client, deciding
 from jobserver.store.documents import ABSENT, ErrorRecord, RunRecord, Skipped
 from jobserver.store.runs import RunStore
 from jobserver.store.states import Status
+from tests.faults import failing
 from tests.stores import LONG_AGO, NAMES, Workplace
 
 pytestmark = pytest.mark.timeout(30)
@@ -64,15 +65,9 @@ async def test_an_entry_that_mongodb_refuses_is_told(place: Workplace) -> None:
 
 
 async def test_a_history_that_no_majority_has_is_told(place: Workplace) -> None:
-    admin = place.db.client.admin
     failure = {"code": 64, "errmsg": "waiting timed out"}
-    data = {"failCommands": ["insert"], "appName": "history", "writeConcernError": failure}
-    admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
-    try:
-        with pytest.raises(DatabaseError):
-            await write(place, record(1), app_name="history")
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    with failing(place.db.client, "insert", times=1, writeConcernError=failure) as name, pytest.raises(DatabaseError):
+        await write(place, record(1), app_name=name)
 
 
 HOUR = timedelta(hours=1)

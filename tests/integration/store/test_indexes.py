@@ -10,7 +10,9 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from jobserver.errors import DatabaseError
+from jobserver.store.connection import sync_client
 from jobserver.store.indexes import PRIORITY_FIRST, ensure_indexes
+from tests.faults import failing
 from tests.stores import FAR_AHEAD, LONG_AGO, NAMES
 
 pytestmark = pytest.mark.timeout(30)
@@ -106,12 +108,10 @@ def test_a_document_that_no_index_can_take_in_is_said_to_be_one(db: Db) -> None:
     assert "right" not in str(refused.value)
 
 
-def test_a_user_without_the_right_is_told_so(db: Db) -> None:
-    admin = db.client.admin
-    data = {"failCommands": ["createIndexes"], "errorCode": 13}
-    admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data})
-    try:
-        with pytest.raises(DatabaseError, match="needs the right to create indexes"):
-            ensure_indexes(db, NAMES)
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+def test_a_user_without_the_right_is_told_so(db: Db, mongo_uri: str) -> None:
+    with (
+        failing(db.client, "createIndexes", errorCode=13) as app_name,
+        sync_client(mongo_uri, app_name=app_name) as client,
+        pytest.raises(DatabaseError, match="needs the right to create indexes"),
+    ):
+        ensure_indexes(client[db.name], NAMES)

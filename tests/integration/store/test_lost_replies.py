@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -16,23 +13,11 @@ from jobserver.store.arming import Arming
 from jobserver.store.claims import ClaimInDoubt
 from jobserver.store.connection import async_client
 from jobserver.store.states import Transition
+from tests.faults import failing
 from tests.lossy_proxy import LossyProxy
 from tests.stores import FAR_AHEAD, Workplace, claim, claim_one, completed, ending, failed, ids, lane, to_retry
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@contextmanager
-def fault(place: Workplace, command: str, *, times: int = 1, **what: Any) -> Iterator[str]:
-    """The next so many of these commands fail for the client of the name that this gives."""
-    app_name = f"test {uuid4().hex}"
-    data = {"failCommands": [command], "appName": app_name, **what}
-    admin = place.db.client.admin
-    admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data})
-    try:
-        yield app_name
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 async def test_a_claim_whose_answer_was_lost_is_found_by_its_token(place: Workplace) -> None:
@@ -54,7 +39,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_its_token(place: Workpl
 
 async def test_a_claim_whose_documents_could_not_be_read_back_is_found_by_its_token(place: Workplace) -> None:
     place.put_many(7)
-    with fault(place, "find", times=2, closeConnection=True) as app_name:
+    with failing(place.db.client, "find", times=2, closeConnection=True) as app_name:
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
@@ -65,7 +50,9 @@ async def test_a_claim_whose_documents_could_not_be_read_back_is_found_by_its_to
 
 async def test_a_claim_that_no_majority_has_confirmed_in_time_is_in_doubt(place: Workplace) -> None:
     place.put_many(3)
-    with fault(place, "update", writeConcernError={"code": 64, "errmsg": "waiting timed out"}) as app_name:
+    with failing(
+        place.db.client, "update", times=1, writeConcernError={"code": 64, "errmsg": "waiting timed out"}
+    ) as app_name:
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
@@ -74,7 +61,7 @@ async def test_a_claim_that_no_majority_has_confirmed_in_time_is_in_doubt(place:
 
 async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Workplace) -> None:
     place.put_many(3)
-    with fault(place, "update", closeConnection=True) as app_name:
+    with failing(place.db.client, "update", times=1, closeConnection=True) as app_name:
         async with place.store(app_name=app_name) as store:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
@@ -84,7 +71,7 @@ async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Work
 
 async def test_a_claim_that_could_not_even_look_is_not_in_doubt(place: Workplace) -> None:
     place.put_many(3)
-    with fault(place, "aggregate", times=2, closeConnection=True) as app_name:
+    with failing(place.db.client, "aggregate", times=2, closeConnection=True) as app_name:
         async with place.store(app_name=app_name) as store:
             with pytest.raises(DatabaseError) as caught:
                 await claim(store)

@@ -16,6 +16,7 @@ from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
 from jobserver.errors import DatabaseError, DataError, UnknownTask
 from jobserver.store.chains import follow
 from jobserver.store.states import Transition
+from tests.faults import failing
 from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
 
 pytestmark = pytest.mark.timeout(60)
@@ -491,17 +492,15 @@ async def test_what_no_document_can_hold_is_refused_in_our_words(
 
 
 def test_a_client_that_may_not_make_indexes_uses_those_of_a_server(mongo_uri: str, place: Workplace) -> None:
-    admin, data = place.db.client.admin, {"failCommands": ["createIndexes"], "errorCode": 13, "appName": "no rights"}
-    admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
-    try:
-        with MongoClient[dict[str, Any]](mongo_uri, appname="no rights") as mongo:
-            client = SyncJobClient(mongo[place.db.name])
-            tasks = [client.schedule("job", recurrence=HOUR, unique_key="nightly") for _ in range(2)]
-            assert tasks[0].id == tasks[1].id
-            with pytest.raises(DatabaseError, match="failCommand"):
-                SyncJobClient(mongo[f"{place.db.name}_new"]).schedule("job", unique_key="nightly")
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+    with (
+        failing(place.db.client, "createIndexes", errorCode=13) as app_name,
+        MongoClient[dict[str, Any]](mongo_uri, appname=app_name) as mongo,
+    ):
+        client = SyncJobClient(mongo[place.db.name])
+        tasks = [client.schedule("job", recurrence=HOUR, unique_key="nightly") for _ in range(2)]
+        assert tasks[0].id == tasks[1].id
+        with pytest.raises(DatabaseError, match="failCommand"):
+            SyncJobClient(mongo[f"{place.db.name}_new"]).schedule("job", unique_key="nightly")
 
 
 async def test_what_was_cancelled_stays_so_when_all_that_failed_is_retried(
