@@ -52,6 +52,12 @@ class ChainStore:
     def __init__(self, *, jobs: Any, runs: Any, server: Callable[[], str], retention: timedelta) -> None:
         self._jobs, self._runs, self._server, self._retention = jobs, runs, server, retention
 
+    async def in_use(self) -> bool:
+        """Whether anything waits for the end of another document. On collections of an AsyncDatabase."""
+        with _in_our_words():
+            live = {"startAfter": {"$exists": True}, "follows": {"$exists": True}}
+            return await self._jobs.find_one(live, {"_id": 1}) is not None
+
     async def follow(self, parents: Sequence[Any]) -> set[str]:
         """Bring the children of these on; the names of jobs with due work. On collections of an AsyncDatabase."""
         with _in_our_words():

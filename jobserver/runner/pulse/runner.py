@@ -104,7 +104,9 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         store=store,
         history=history,
         chaining=Chaining(
-            store=ChainStore(jobs=database[names.jobs], runs=database[names.runs], **chains), wakeups=wakeups
+            store=ChainStore(jobs=database[names.jobs], runs=database[names.runs], **chains),
+            wakeups=wakeups,
+            monotonic=monotonic,
         ),
         server=around.server_id,
         listeners=[upkeep, reporter],

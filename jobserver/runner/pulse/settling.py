@@ -76,8 +76,9 @@ class SettleLoop:
             self._launch()
 
     async def drain(self) -> None:
-        """Wait until everything is stored."""
+        """Wait until everything is stored, and what follows is told."""
         await self._idle.wait()
+        await self._chaining.finish()
 
     def abandon(self) -> int:
         """Give up what is not stored yet; returns how many ends that were."""
