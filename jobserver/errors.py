@@ -106,7 +106,8 @@ class UnknownTask(JobServerError):
     """No job document has that id, or it was removed."""
 
     def __init__(self, id_: object) -> None:
-        super().__init__(f"no task {id_!r}: it was removed, its retention is over, or the id is of another collection")
+        why = "it was removed, its retention is over, or the id is of another collection"
+        super().__init__(f"no task {str(id_)!r}: {why}")
         self.id = id_
 
 

@@ -70,7 +70,8 @@ def parse_length(
     milliseconds = _milliseconds_of(value, field)
     if not to_milliseconds(at_least) <= milliseconds <= to_milliseconds(at_most):
         bounds = f"between {describe_length(at_least)} and {describe_length(at_most)}"
-        raise ConfigError(field, f"{_shown(value)} is not {bounds}")
+        bare = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip()))
+        raise ConfigError(field, f"{_shown(value)} is not {bounds}{'; a number alone is milliseconds' if bare else ''}")
     # Half a millisecond must not become nothing at all.
     return _MILLISECOND * (max(1, round(milliseconds)) if milliseconds > 0 else 0)
 

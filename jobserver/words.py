@@ -24,12 +24,12 @@ def due(moment: datetime | None, now: datetime) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """`in 3 min`, `12 s ago`: the largest unit that fits."""
+    """`in 3 min`, `90 min ago`: the largest unit that fits twice, so that what is rounded away is less than half."""
     seconds = round((moment - now).total_seconds())
     if seconds == 0:
         return "now"
     size = abs(seconds)
-    unit, length = next((unit, length) for unit, length in _UNITS if size >= length)
+    unit, length = next((unit, length) for unit, length in _UNITS if size >= 2 * length or length == 1)
     return f"in {size // length} {unit}" if seconds > 0 else f"{size // length} {unit} ago"
 
 

@@ -39,7 +39,17 @@ def usage_error(error: Exception) -> tuple[str, str, int] | None:
     show(file=text)
     before, marker, _ = text.getvalue().rpartition("Error: ")
     exit_code = int(getattr(error, "exit_code", 2))
-    return (before, str(format_message()), exit_code) if marker else (text.getvalue(), "", exit_code)
+    mistake = f"{format_message()}{_quotes_missing(error)}"
+    return (before, mistake, exit_code) if marker else (text.getvalue(), "", exit_code)
+
+
+def _quotes_missing(error: Any) -> str:
+    """A hint where a shell has taken a schedule apart: "every monday at 9:00" without quotes is four arguments."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    takes_schedule = command is not None and any("EXPR" in _metavar(param) for param in _arguments(command))
+    if takes_schedule and "extra argument" in str(error.format_message()):
+        return "; a schedule goes in quotes: 'every monday at 9:00', '0 9 * * 1'"
+    return ""
 
 
 def _arguments(command: Any) -> list[Any]:

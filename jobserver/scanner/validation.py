@@ -64,18 +64,22 @@ def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequ
 def _require_parts(cls: type[Job], source: SourceFile) -> None:
     missing = []
     if not has_run(cls):
-        missing.append(f"a method `run`{_slip(cls, 'run', 'execute', 'handle', 'perform')}")
+        missing.append(f"a method `run`{_slip(cls, 'run', mistaken=('execute', 'handle', 'perform'))}")
     if not has_schedule(cls):
-        missing.append(f"a schedule (`schedule = …` or `get_schedule`){_slip(cls, 'get_schedule', 'schedule')}")
+        missing.append(f"a schedule (`schedule = …` or `get_schedule`){_slip(cls, 'schedule', 'get_schedule')}")
     if missing:
         raise _refused(cls, source, f"must define {' and '.join(missing)}")
 
 
-def _slip(cls: type[Job], meant: str, *also: str) -> str:
-    """A hint where the class has something that looks like what it lacks."""
+def _slip(cls: type[Job], *meant: str, mistaken: tuple[str, ...] = ()) -> str:
+    """A hint where the class has something that looks like what it lacks, or that other libraries call it by."""
     for own in vars(cls):
-        if not own.startswith("__") and (own in also or did_you_mean(own.lower(), (meant, *also))):
-            return f"; it has {own!r}, did you mean {meant!r}?"
+        if own.startswith("__"):
+            continue
+        if own in mistaken or did_you_mean(own.lower(), mistaken):
+            return f"; it has {own!r}, did you mean {meant[0]!r}?"
+        if hint := did_you_mean(own.lower(), [name for name in meant if name != own]):
+            return f"; it has {own!r}, {hint.removeprefix('; ')}"
     return ""
 
 

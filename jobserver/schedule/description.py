@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from jobserver.lengths import describe_length
 from jobserver.schedule.days import EVERY_MONTH, LAST, Days
 from jobserver.schedule.options import LATEST, Options
 from jobserver.schedule.wall_clock import SECONDS_OF_A_DAY, Times, WallClock
+from jobserver.schedule.zone import Zone
 
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (
@@ -17,6 +18,8 @@ _MONTHS = (
 )
 _MOST_TIMES = 4
 _HOUR = 3600
+_MIDNIGHT = time()
+_END_OF_DAY = time(23, 59, 59, 999_000)
 
 
 def describe_clocks(clocks: Sequence[WallClock], zone: str) -> str | None:
@@ -35,13 +38,13 @@ def describe_clocks(clocks: Sequence[WallClock], zone: str) -> str | None:
     return frequency + where + ("" if zone == "UTC" else f" {zone}")
 
 
-def describe_options(options: Options) -> str:
+def describe_options(options: Options, zone: Zone) -> str:
     """What stands beside the value, each part after a comma; nothing for the defaults."""
     words = []
     if options.start is not None:
-        words.append(f"from {readable(options.start)} UTC")
+        words.append(f"from {_bound(options.start, zone, whole_day=_MIDNIGHT)}")
     if options.end is not None:
-        words.append(f"until {readable(options.end)} UTC")
+        words.append(f"until {_bound(options.end, zone, whole_day=_END_OF_DAY)}")
     if options.exclude:
         words.append(f"not on {options.exclude.describe()}")
     if options.dst is not None:
@@ -51,6 +54,12 @@ def describe_options(options: Options) -> str:
     if options.misfire != LATEST:
         words.append(f"missed runs: {options.misfire}")
     return "".join(f", {word}" for word in words)
+
+
+def _bound(moment: datetime, zone: Zone, *, whole_day: time) -> str:
+    """The date alone where the bound is one, as somebody has written it; else the moment by the zone's clocks."""
+    wall = zone.wall(moment)
+    return f"{wall:%Y-%m-%d}" if wall.time() == whole_day else f"{readable(wall)} {zone.name}"
 
 
 def readable(moment: datetime) -> str:

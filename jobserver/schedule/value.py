@@ -174,7 +174,7 @@ class Schedule:
 
     def describe(self) -> str:
         """A few words for a person: "every 5 minutes", "Weekdays at 09:00 Europe/Berlin", "by hand"."""
-        return self._describe_value() + describe_options(self._options)
+        return self._describe_value() + describe_options(self._options, zone_named(self.timezone))
 
     @property
     def key(self) -> str:

@@ -30,6 +30,8 @@ class RunView:
     result: Any
     error: str | None
     stack: str | None
+    reason: str | None = None
+    """Why it was skipped or cancelled."""
 
     @classmethod
     def of(cls, entry: Document) -> RunView:
@@ -48,6 +50,7 @@ class RunView:
             result=entry.get("result"),
             error=text(entry.get("error")),
             stack=text(entry.get("stack")),
+            reason=text(entry.get("reason")),
         )
 
     @classmethod

@@ -111,6 +111,12 @@ def test_every_mistake_is_told_in_the_same_way(project: Project) -> None:
     assert project.call("run", "api:x").stderr.startswith("error: ")
 
 
+def test_a_schedule_without_quotes_is_told_to_have_them(project: Project) -> None:
+    assert "a schedule goes in quotes: " in project.call("next", "every", "monday", "at", "9:00").stderr
+    assert "a schedule goes in quotes: " in project.call("schedule", "api:x", "0", "9", "*", "*", "1").stderr
+    assert "in quotes" not in project.call("run", "api:x", "api:y").stderr
+
+
 @pytest.mark.parametrize(
     ("command", "usage", "arguments"),
     [

@@ -54,9 +54,11 @@ def test_a_cancelled_task_says_so_and_takes_what_waits_for_it_along(project: Pro
     assert "cancelled: task" in project.call("tasks", "api:report").stdout
     assert [task["status"] for task in project.asked("tasks")["tasks"]] == ["cancelled", "cancelled"]
     assert project.asked("cancel", str(then.id))["cancelled"][0]["status"] == "cancelled"
+    assert f"task {first.id}, after which it starts, was c" in project.call("runs", "api:report").stdout
+    assert "was cancelled" in project.asked("runs", "api:report")["runs"][0]["reason"]
 
 
 def test_mistakes_are_named(project: Project) -> None:
-    assert "no task" in project.refused("cancel", "6740c2f09b1e8a5d3c7f1a20")
+    assert "no task '6740c2f09b1e8a5d3c7f1a20'" in project.refused("cancel", "6740c2f09b1e8a5d3c7f1a20")
     assert "did you mean 'cancelled'" in project.refused("tasks", "--status", "canceled")
     assert "no tasks" in project.call("tasks").stdout

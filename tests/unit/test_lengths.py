@@ -114,7 +114,8 @@ def test_nonsense_is_refused_with_the_fields_name(nonsense: object) -> None:
         ("P1YT5M", "has no fixed length; write days"),
         ("P5", "is not an ISO 8601 length"),
         ("soon", "write '30 minutes', '2h30m' or a number of milliseconds"),
-        (-5, "-5 is not between 0 seconds and 36500 days"),
+        (-5, "-5 is not between 0 seconds and 36500 days; a number alone is milliseconds"),
+        ("9" * 15, "is not between 0 seconds and 36500 days; a number alone is milliseconds"),
         (True, "True is not a length of time"),
     ],
 )

@@ -141,6 +141,7 @@ def test_zero_pauses_a_job(loader: Loader) -> None:
         ("schedule = 'manual'", "must define a method `run`"),
         ("schedule = 'manual'\ndef execute(self): ...", "it has 'execute', did you mean 'run'?"),
         ("def run(self): ...", "must define a schedule (`schedule = …` or `get_schedule`)"),
+        ("shedule = 'daily'\ndef run(self): ...", "it has 'shedule', did you mean 'schedule'?"),
         ("getSchedule = None\ndef run(self): ...", "it has 'getSchedule', did you mean 'get_schedule'?"),
         ("pass", "must define a method `run` and a schedule"),
         ("schedule = 'manual'\nrun = 3", "`run` must be a method, not int"),

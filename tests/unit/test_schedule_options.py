@@ -236,12 +236,19 @@ def test_occurrences_are_found_one_by_one_up_to_and_including_the_last_moment() 
         ({"jitter": "30s"}, ", up to 30 seconds late"),
         ({"misfire": "all"}, ", missed runs: all"),
         ({"dst": "both"}, ", when clocks change: both"),
-        ({"startDate": "2026-01-01", "endDate": "2027-01-01T10:30Z"}, ", from 2026-01-01 00:00 UTC until 2027-01-01"),
+        ({"startDate": "2026-01-01", "endDate": "2026-12-31"}, ", from 2026-01-01, until 2026-12-31"),
+        ({"startDate": "2026-01-01T10:30Z", "endDate": "2027-01-01T10:30Z"}, ", from 2026-01-01 10:30 UTC, until 2027"),
     ],
 )
 def test_options_are_part_of_the_description(options: dict[str, Any], words: str) -> None:
     text = Schedule.parse({**DAILY, **options}).describe()
-    assert text.startswith(f"every day at 09:00 UTC{words}".replace(" UTC until", " UTC, until"))
+    assert text.startswith(f"every day at 09:00 UTC{words}")
+
+
+def test_bounds_are_described_by_the_clocks_of_the_zone() -> None:
+    bounds = {"timezone": "Europe/Berlin", "startDate": "2026-01-01", "endDate": "2026-12-31T17:00Z"}
+    text = Schedule.parse({**DAILY, **bounds}).describe()
+    assert text == "every day at 09:00 Europe/Berlin, from 2026-01-01, until 2026-12-31 18:00 Europe/Berlin"
 
 
 OPTION_VALUES = st.one_of(

@@ -228,6 +228,16 @@ def test_fixed_times_and_frequencies_meet_a_gap_as_in_cron(text: str, fixed: boo
         ("at 00:30 am", "00:30 am does not exist"),
         ("at 13:00 pm", "13:00 pm does not exist"),
         ("at 9", "9 may be morning or evening; write 9:00 or 9 am"),
+        (
+            "every monday at 9:00 Europe/Berlin",
+            "'europe/berlin' is no part of the text: a time zone stands beside it, as timezone or --zone; "
+            "write for example 'every monday at 9:00'",
+        ),
+        ("every day at 9:00 UTC", "a time zone stands beside it"),
+        ("daily at 17", "17 alone is not a time of day; write 17:00;"),
+        ("at 0", "0 alone is not a time of day; write 0:00;"),
+        ("at 1.5", "1.5 is not a time of day; write for example 9:00 or 5 pm;"),
+        ("hourly at 45", "45 is not a time of day; write for example 9:00 or 5 pm;"),
         ("at 5:00 and 6:00 pm", "only some of these times say am or pm"),
         ("every 2 hours between 8:00 and 5 pm", "only some of these times say am or pm"),
         ("every 0 minutes", "every 0 is no length of time"),

@@ -21,13 +21,17 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
         (timedelta(seconds=0.4), "now"),
         (timedelta(seconds=5), "in 5 s"),
         (timedelta(seconds=-59), "59 s ago"),
-        (timedelta(seconds=60), "in 1 min"),
-        (timedelta(minutes=-119), "1 h ago"),
-        (timedelta(hours=24), "in 1 d"),
+        (timedelta(seconds=1), "in 1 s"),
+        (timedelta(seconds=119), "in 119 s"),
+        (timedelta(seconds=120), "in 2 min"),
+        (timedelta(minutes=90), "in 90 min"),
+        (timedelta(minutes=-120), "2 h ago"),
+        (timedelta(hours=41), "in 41 h"),
+        (timedelta(hours=48), "in 2 d"),
         (timedelta(days=-400), "400 d ago"),
     ],
 )
-def test_a_distance_is_told_in_its_largest_unit(away: timedelta, words: str) -> None:
+def test_a_distance_is_told_in_the_largest_unit_that_fits_twice(away: timedelta, words: str) -> None:
     assert relative(NOW + away, NOW) == words
 
 
@@ -41,7 +45,7 @@ def test_a_moment_is_told_with_its_distance_and_the_local_clock() -> None:
 
 def test_what_should_have_begun_is_due() -> None:
     assert due(NOW - timedelta(minutes=1), NOW).startswith("due (")
-    assert due(NOW + timedelta(minutes=1), NOW).startswith("in 1 min (")
+    assert due(NOW + timedelta(minutes=1), NOW).startswith("in 60 s (")
     assert due(None, NOW) == "-"
 
 

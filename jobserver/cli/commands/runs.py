@@ -38,6 +38,7 @@ def _show(screen: Screen, found: Sequence[RunView], now: datetime) -> None:
 
 
 def _row(run: RunView, now: datetime) -> tuple[str, ...]:
-    outcome = one_line(run.error) if run.error else "" if run.result is None else value(run.result)
+    said = run.error or run.reason
+    outcome = one_line(said) if said else "" if run.result is None else value(run.result)
     attempt = NOTHING if run.attempt is None else str(run.attempt)
     return (run.name, run.status, when(run.started_at, now), took(run.duration), attempt, outcome)

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from jobserver.schedule.words.phrase import LAST_DAY
 from jobserver.schedule.words.reader import Reader
+from jobserver.schedule.words.refusal import Misunderstood
 from jobserver.schedule.words.tokens import Kind, Token
 from jobserver.schedule.words.vocabulary import DAY_SETS, MONTHS, NAMED_TIMES, ORDINAL_WORDS, WEEKDAYS
 
 YEARS = range(1970, 9000)
+HOURS_OF_A_DAY = 24
 
 
 class ClockTime(NamedTuple):
@@ -155,8 +157,7 @@ def clock_time(reader: Reader) -> ClockTime:
     if reader.is_word(NAMED_TIMES):
         return ClockTime(NAMED_TIMES[reader.take().text], has_half=False, half_missing=False)
     if reader.token.kind is Kind.NUMBER:
-        number = reader.token.text
-        raise reader.refused(f"{number} may be morning or evening; write {number}:00 or {number} am")
+        raise _refused_hour(reader)
     if reader.token.kind is not Kind.TIME:
         raise reader.stuck("a time such as 9:00 or 5 pm belongs here")
     token = reader.take()
@@ -169,3 +170,14 @@ def clock_time(reader: Reader) -> ClockTime:
     if token.half:
         hour = hour % 12 + (12 if token.half == "pm" else 0)
     return ClockTime(hour * 3600 + minute * 60 + second, has_half=bool(token.half), half_missing=missing)
+
+
+def _refused_hour(reader: Reader) -> Misunderstood:
+    """Why a number alone is no time: up to 12 nobody knows which half of the day, beyond 23 there is no such hour."""
+    number = reader.token.text
+    hour = int(number) if number.isdecimal() and len(number) <= 2 else HOURS_OF_A_DAY  # it may be 1.5, or very long
+    if 1 <= hour <= 12:
+        return reader.refused(f"{number} may be morning or evening; write {number}:00 or {number} am")
+    if hour < HOURS_OF_A_DAY:
+        return reader.refused(f"{number} alone is not a time of day; write {number}:00")
+    return reader.refused(f"{number} is not a time of day; write for example 9:00 or 5 pm")

@@ -11,6 +11,7 @@ from jobserver.schedule.words.tokens import Kind, Token, tokens_of
 from jobserver.schedule.words.vocabulary import WORDS
 
 _RANGE_SIGNS = ("-", "through", "to", "until")
+_WELL_KNOWN_ZONES = ("utc", "gmt", "cet", "est", "pst")
 
 
 class Reader:
@@ -93,6 +94,10 @@ class Reader:
         return Misunderstood(f"{shown} has no meaning here{wanted and f': {wanted}'}", at=token.start)
 
     def _misspelt(self, token: Token) -> Misunderstood:
+        word = self._text[token.start :].split(" ", maxsplit=1)[0]
+        if "/" in word or word in _WELL_KNOWN_ZONES:
+            reason = f"{excerpt(word)} is no part of the text: a time zone stands beside it, as timezone or --zone"
+            return Misunderstood(reason, at=token.start, corrected=self.text_between(0, token.start))
         close = get_close_matches(token.text[:30], WORDS, n=1)
         if not close:
             return Misunderstood(f"unknown word {excerpt(token.text)}", at=token.start)

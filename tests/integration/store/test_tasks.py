@@ -114,7 +114,7 @@ def test_a_recurrence_keeps_its_zone_and_its_options(client: SyncJobClient, plac
             "not both",
         ),
         ({"recurrence": Schedule.parse("0 3 * * *", end="2021-01-01")}, "nothing is left"),
-        ({"start_after": ObjectId()}, "no task ObjectId"),
+        ({"start_after": ObjectId()}, "no task '[0-9a-f]{24}'"),
         ({"start_at": "tomorrow"}, "is not a datetime"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -422,7 +422,7 @@ def test_cancelling_again_or_too_late_changes_nothing(client: SyncJobClient, pla
     before = place.get(task.id)
     assert client.cancel(task).status == "cancelled"
     assert place.get(task.id) == before
-    with pytest.raises(UnknownTask, match="no task 7"):
+    with pytest.raises(UnknownTask, match="no task '7'"):
         client.cancel(7)
 
 
