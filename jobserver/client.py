@@ -98,7 +98,9 @@ class JobClient:
 
     async def tasks(self, name: str | None = None, *, status: str | None = None, limit: int = 100) -> list[Task]:
         """What `schedule` has made, the newest first: all of it, of one job, or in one status. Raises DataError."""
-        return await self._queue.carry_out(tasks.listed(self._queue.desk, name=name, status=status, limit=limit))
+        return await self._queue.carry_out(
+            tasks.listed(self._queue.desk, name=name, status=status, limit=limit), failed="tasks could not be read"
+        )
 
     async def cancel(self, task: Task | Any, *, session: AsyncClientSession | None = None) -> Task:
         """End a task, or any job document by its id, for good, and with it what waits to start after it.
@@ -107,7 +109,9 @@ class JobClient:
         still follows how it ends. A task that has ended already is returned as it is. Raises UnknownTask, and DataError
         for the document that holds a job's own schedule.
         """
-        return await self._queue.carry_out(tasks.cancel(self._queue.desk, task, session), session=session)
+        return await self._queue.carry_out(
+            tasks.cancel(self._queue.desk, task, session), session=session, failed="the task could not be cancelled"
+        )
 
 
 class SyncJobClient:
@@ -169,11 +173,15 @@ class SyncJobClient:
 
     def tasks(self, name: str | None = None, *, status: str | None = None, limit: int = 100) -> list[Task]:
         """What `schedule` has made; see JobClient.tasks."""
-        return self._queue.carry_out(tasks.listed(self._queue.desk, name=name, status=status, limit=limit))
+        return self._queue.carry_out(
+            tasks.listed(self._queue.desk, name=name, status=status, limit=limit), failed="tasks could not be read"
+        )
 
     def cancel(self, task: Task | Any, *, session: ClientSession | None = None) -> Task:
         """End a task for good; see JobClient.cancel."""
-        return self._queue.carry_out(tasks.cancel(self._queue.desk, task, session), session=session)
+        return self._queue.carry_out(
+            tasks.cancel(self._queue.desk, task, session), session=session, failed="the task could not be cancelled"
+        )
 
 
 def requests(

@@ -28,6 +28,7 @@ CLOCK_AGE = timedelta(minutes=1)
 PRIORITY_AGE = 30.0  # seconds that a job's priority is remembered
 RACES = 10
 UNAUTHORIZED = 13
+NOT_QUEUED = "the job could not be queued"
 UNIQUE_KEY = "one_active_per_key"
 
 # What the driver raises for a moment, a number or a text that no document can hold.
@@ -128,12 +129,12 @@ class AsyncQueue:
         """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
         return await self.carry_out(self.desk.add(requests, session), session=session)
 
-    async def carry_out(self, steps: Steps[Result], *, session: Any = None) -> Result:
-        """Steps of this desk, their errors in our words."""
+    async def carry_out(self, steps: Steps[Result], *, session: Any = None, failed: str = NOT_QUEUED) -> Result:
+        """Steps of this desk; `failed` begins the sentence in which an error of MongoDB is told."""
         try:
             return await carried_out(steps)
         except (PyMongoError, *_UNSTORABLE) as error:
-            raise _translated(error, session) from error
+            raise _translated(error, session, failed) from error
 
 
 class SyncQueue:
@@ -146,12 +147,12 @@ class SyncQueue:
         """Insert in the order given; returns the ids. Raises DataError, DatabaseError."""
         return self.carry_out(self.desk.add(requests, session), session=session)
 
-    def carry_out(self, steps: Steps[Result], *, session: Any = None) -> Result:
-        """Steps of this desk, their errors in our words."""
+    def carry_out(self, steps: Steps[Result], *, session: Any = None, failed: str = NOT_QUEUED) -> Result:
+        """Steps of this desk; `failed` begins the sentence in which an error of MongoDB is told."""
         try:
             return carried_out_plainly(steps)
         except (PyMongoError, *_UNSTORABLE) as error:
-            raise _translated(error, session) from error
+            raise _translated(error, session, failed) from error
 
 
 @contextmanager
@@ -219,7 +220,7 @@ def _local_time(hello: Mapping[str, Any]) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _translated(error: Exception, session: Any) -> Exception:
+def _translated(error: Exception, session: Any, failed: str) -> Exception:
     """Ours for theirs; inside a transaction theirs stays, for the driver retries transactions by its labels."""
     if isinstance(error, (DocumentTooLarge, *_UNSTORABLE)):
         return DataError(f"data cannot be stored in MongoDB: {what_mongodb_said(error)}")
@@ -227,4 +228,4 @@ def _translated(error: Exception, session: Any) -> Exception:
         return error
     if isinstance(error, BulkWriteError):
         return DatabaseError(f"not all jobs could be queued: {error.details}")
-    return DatabaseError(f"the job could not be queued: {what_mongodb_said(error)}")
+    return DatabaseError(f"{failed}: {what_mongodb_said(error)}")

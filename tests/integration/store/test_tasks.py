@@ -535,3 +535,15 @@ async def test_whoever_looks_at_an_older_end_does_not_start_what_has_followed_it
         with pytest.raises(StopIteration):
             slow.send(slow.send(behind))
         assert (place.get(child.id)["status"], "nextRunAt" in place.get(child.id)) == ("completed", False)
+
+
+def test_an_error_of_mongodb_says_what_was_asked_for(mongo_uri: str, place: Workplace) -> None:
+    with (
+        failing(place.db.client, "find", "findAndModify", errorCode=13) as app_name,
+        MongoClient[dict[str, Any]](mongo_uri, appname=app_name) as mongo,
+    ):
+        client = SyncJobClient(mongo[place.db.name])
+        with pytest.raises(DatabaseError, match="tasks could not be read: "):
+            client.tasks()
+        with pytest.raises(DatabaseError, match="the task could not be cancelled: "):
+            client.cancel(7)
