@@ -55,8 +55,7 @@ class ChainStore:
     async def in_use(self) -> bool:
         """Whether anything waits for the end of another document. On collections of an AsyncDatabase."""
         with _in_our_words():
-            live = {"startAfter": {"$exists": True}, "follows": {"$exists": True}}
-            return await self._jobs.find_one(live, {"_id": 1}) is not None
+            return await self._jobs.find_one(waiting_for(None), {"_id": 1}) is not None
 
     async def follow(self, parents: Sequence[Any]) -> set[str]:
         """Bring the children of these on; the names of jobs with due work. On collections of an AsyncDatabase."""
@@ -141,17 +140,21 @@ def runs_again(parent: Mapping[str, Any]) -> bool:
     return any(parent.get(field) is not None for field in ("nextRunAt", "lockToken", "follows", "rearmAt"))
 
 
+def waiting_for(parents: Sequence[Any] | None) -> Document:
+    """What waits for the end of these documents, or of any."""
+    one_of: Document = {"$exists": True} if parents is None else {"$in": list(parents)}
+    return {"startAfter": one_of, "follows": {"$exists": True}}
+
+
 def _behind(collection: str, parents: Sequence[Any] | None) -> list[Document]:
     """The children that have not followed their parent's last end, each with its parent."""
-    live: Document = {"follows": {"$exists": True}}
-    live["startAfter"] = {"$exists": True} if parents is None else {"$in": list(parents)}
     has_ended = {"$and": [{"$in": ["$parent.status", list(ENDED)]}, {"$ne": [_mark("parent.settledBy"), "$follows"]}]}
     has_completed = {"$ne": [_mark("parent.completedBy"), _mark("followsCompletion")]}
     orphaned = {"$eq": [{"$type": "$parent"}, "missing"]}
     of_child = ("name", "startAfter", "follows", "followsCompletion", "recurrence", "lockToken")
     of_parent = ("status", "settledBy", "completedBy", "nextRunAt", "lockToken", "follows", "rearmAt", "withdrawn")
     return [
-        {"$match": live},
+        {"$match": waiting_for(parents)},
         {"$project": dict.fromkeys(of_child, 1)},
         {"$lookup": {"from": collection, "localField": "startAfter", "foreignField": "_id", "as": "parent"}},
         {"$set": {"parent": {"$first": "$parent"}}},

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import SON
+from bson import SON, ObjectId
 
 from jobserver.store import transitions
+from jobserver.store.chains import waiting_for
 from jobserver.store.documents import Lane
 from jobserver.store.due import due_pipeline
 from jobserver.store.indexes import DUE, PRIORITY_FIRST
@@ -192,3 +193,10 @@ def test_the_holder_of_a_job_is_looked_up_by_its_index(crowd: Workplace) -> None
     asked = found_by(crowd, {"name": "job", "type": "single"})
     assert asked.indexes == {"one_holder"}
     assert asked.keys <= 1
+
+
+@pytest.mark.parametrize("parents", [None, [ObjectId() for _ in range(500)]], ids=["any", "five hundred"])
+def test_what_waits_for_the_end_of_others_is_found_among_what_does_so_alone(crowd: Workplace, parents: Any) -> None:
+    asked = found_by(crowd, waiting_for(parents))
+    assert asked.indexes == {"chains"}
+    assert (asked.keys, asked.documents) <= (1, 0)
