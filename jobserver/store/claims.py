@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
@@ -38,11 +39,15 @@ RUN_FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Documents that we tried to lock under one token; `locked` of them were, as far as is known."""
+    """Documents that we tried to lock under one token; `locked` of them were, as far as is known.
+
+    `alone` is the one document, read back by the command that locked it.
+    """
 
     token: str
     candidates: Sequence[Candidate]
     locked: int
+    alone: Document | None = None
 
     @property
     def ids(self) -> list[Any]:
@@ -92,16 +97,21 @@ class ClaimStore:
         candidates = await self._next_candidates(lanes, limit=limit, ahead=ahead)
         if not candidates:
             return Claim(token=token, candidates=(), locked=0)
+        claim = Claim(token=token, candidates=candidates, locked=0)
         try:
-            locked = await self._lock(candidates, lanes, slots, token=token, owner=owner)
+            if len(candidates) == 1 and not slots:
+                claim = await self._lock_alone(claim, lanes, owner)
+            else:
+                locked = await self._lock(candidates, lanes, slots, token=token, owner=owner)
+                claim = replace(claim, locked=locked)
         except PyMongoError as error:
-            raise ClaimInDoubt(Claim(token=token, candidates=candidates, locked=0), error) from error
-        if locked < len(candidates) and self._monotonic() > self._shared_until - ASKED_AGAIN:
+            raise ClaimInDoubt(claim, error) from error
+        if claim.locked < len(candidates) and self._monotonic() > self._shared_until - ASKED_AGAIN:
             await self._share_backlog(lanes, owner)
         elif self._monotonic() > self._shared_until:
             self._candidates.divide(WHOLE)
         self._candidates.drop({name for name, free in slots.items() if not free})
-        return Claim(token=token, candidates=candidates, locked=locked)
+        return claim
 
     def unfinished(self) -> set[str]:
         """The jobs of the last claim that may have more due documents than it locked."""
@@ -109,6 +119,8 @@ class ClaimStore:
 
     async def read(self, claim: Claim) -> list[ClaimedJob]:
         """The documents that this claim has locked, in the order in which they are to start. Raises ClaimInDoubt."""
+        if claim.alone is not None:
+            return [as_claimed(claim.alone)]
         try:
             return await self._held(claim)
         except PyMongoError as error:
@@ -150,6 +162,19 @@ class ClaimStore:
             return
         servers = sorted({owner, *(other for other in owners if isinstance(other, str))})
         self._candidates.divide(Share(servers.index(owner), len(servers)))
+
+    async def _lock_alone(self, claim: Claim, lanes: Sequence[Lane], owner: str) -> Claim:
+        """The usual case where jobs come one by one: locked and read back in one round trip."""
+        (candidate,) = claim.candidates
+        lane = next(lane for lane in lanes if lane.name == candidate.name)
+        found = await self._jobs.find_one_and_update(
+            transitions.due([lane.name]) | {"_id": candidate.id},
+            transitions.claim([lane], token=claim.token, owner=owner),
+            projection=RUN_FIELDS,
+            return_document=ReturnDocument.AFTER,
+            hint="_id_",
+        )
+        return replace(claim, locked=int(found is not None), alone=found)
 
     async def _lock(
         self, candidates: Sequence[Candidate], lanes: Sequence[Lane], slots: Slots, *, token: str, owner: str

@@ -37,6 +37,15 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_its_token(place: Workpl
     assert place.jobs.count_documents({"fence": 1}) == 22
 
 
+async def test_a_claim_of_one_document_whose_answer_was_lost_is_asked_for_again_and_made_once(place: Workplace) -> None:
+    id_ = place.put()
+    async with LossyProxy(place.uri).listening() as proxy, place.store(uri=proxy.uri) as store:
+        proxy.lose_reply_of("findAndModify")
+        (job,) = await claim(store, token="mine")
+    assert proxy.lost == ["findAndModify"]
+    assert (job.id, job.fence, place.get(id_)["fence"], place.get(id_)["lockToken"]) == (id_, 1, 1, "mine")
+
+
 async def test_a_claim_whose_documents_could_not_be_read_back_is_found_by_its_token(place: Workplace) -> None:
     place.put_many(7)
     with failing(place.db.client, "find", times=2, closeConnection=True) as app_name:
