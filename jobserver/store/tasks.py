@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from pymongo import DESCENDING, ReturnDocument
+from pymongo.errors import PyMongoError
 
 from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
 from jobserver.schedule import Schedule, ScheduleSource
@@ -166,7 +167,12 @@ def _schedule_after(desk: Desk, request: TaskRequest, session: Any) -> Steps[Any
     if request.recurrence:
         timing["recurrence"] = True
     (id_,) = yield from desk.add([request.at(timing)], session)
-    yield from _follow(desk, request.parent, session)
+    try:
+        yield from _follow(desk, request.parent, session)
+    except PyMongoError:
+        if session is not None:  # the caller's transaction is over
+            raise
+        # The task is stored, and the servers' own look does the rest: who is told that it failed would ask again.
     return id_
 
 

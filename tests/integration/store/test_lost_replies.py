@@ -202,6 +202,22 @@ async def test_a_chain_is_made_once_and_goes_on_though_an_answer_was_lost(place:
     assert child.status == "queued"
 
 
+async def test_a_task_that_is_stored_is_not_refused_because_of_others_behind_the_same_parent(place: Workplace) -> None:
+    tasks = SyncJobClient(place.db)
+    parent = tasks.schedule("job")
+    for _ in range(3):
+        tasks.schedule("after", start_after=parent)
+    async with place.store() as store:
+        assert await store.settle([completed(await claim_one(store))]) == []
+    async with LossyProxy(place.uri).listening() as proxy, async_client(proxy.uri) as client:
+        proxy.lose_reply_of("update")
+        child = await JobClient(client[place.db.name]).schedule("after", start_after=parent)
+        assert proxy.lost == ["update"]
+    place.chains().sweep()
+    assert [task["_id"] for task in place.jobs.find({"name": "after", "status": "queued"})][-1] == child.id
+    assert place.jobs.count_documents({"name": "after", "status": "queued"}) == 4
+
+
 @pytest.mark.parametrize("command", ["findAndModify", "aggregate", "update"])
 async def test_a_cancel_whose_answer_was_lost_has_been_made_or_is_made_by_asking_again(
     place: Workplace, command: str
