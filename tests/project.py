@@ -243,9 +243,9 @@ class ServerProcess:
             )
         self.pid = self._process.pid
 
-    async def started(self) -> ServerProcess:
+    async def started(self, *, within: float = 30.0) -> ServerProcess:
         """Itself, once it runs jobs."""
-        await self.says("server started")
+        await self.says("server started", within=within)
         return self
 
     async def says(self, event: str, *, within: float = 30.0, **fields: Any) -> Document:

@@ -18,6 +18,7 @@ from tests.project import Project, ServerProcess, until
 Tell = Callable[[str], None]
 
 TASKS_SHARE = 4  # one document in so many is a task
+LONG_START = 120.0  # seconds in which every server runs, also where other work fills the machine
 HOLDS_WITHIN = 10.0  # seconds in which a server that is to be killed has claimed something
 
 
@@ -76,7 +77,7 @@ class Fleet:
         self._tell(f"starting {self._plan.servers} servers")
         self._servers = [self._server() for _ in range(self._plan.servers)]
         for server in self._servers:
-            await server.started()
+            await server.started(within=LONG_START)
         classes = self._plan.jobs - self._plan.tasks
         await until(lambda: self._project.jobs.count_documents({"type": "single"}) == classes)
 
@@ -135,7 +136,7 @@ class Fleet:
     async def _stop(self) -> None:
         self._tell("stopping")
         for server in self._servers:
-            await server.started()
+            await server.started(within=LONG_START)
             server.send(signal.SIGTERM)
         codes = [await server.exit_code(within=60.0) for server in self._servers]
         assert codes == [0] * len(codes), f"servers ended with {codes}"

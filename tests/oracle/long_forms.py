@@ -62,7 +62,11 @@ def _progress(count: int) -> Callable[[int, str], None]:
     began = time.monotonic()
 
     def show(done: int, state: str) -> None:
-        _say(f"\r{done:>9} of {count}, {state}, {done / (time.monotonic() - began):.0f}/s   ")
+        """One line that changes; where nobody watches, a line for each tenth."""
+        if not sys.stderr.isatty() and done % (count // 10 or 1):
+            return
+        end = "" if sys.stderr.isatty() else "\n"
+        _say(f"\r{done:>9} of {count}, {state}, {done / (time.monotonic() - began):.0f}/s   {end}")
 
     return show
 
