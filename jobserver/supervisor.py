@@ -164,7 +164,7 @@ class Supervisor:
         slot.process = process
         _log.debug("worker started", worker=slot.number, pid=process.pid)
         if self._stop.is_set():  # the signal came while it was being started
-            _signal(process, signal.SIGTERM)
+            send(process, signal.SIGTERM)
         return process
 
     async def _give_back(self, slot: Slot, pid: int, code: int) -> None:
@@ -226,7 +226,7 @@ class Supervisor:
         self._stop.set()
         for slot in self._slots:
             if slot.process is not None:
-                _signal(slot.process, signal.SIGTERM)
+                send(slot.process, signal.SIGTERM)
 
     async def _kill_when_overdue(self) -> None:
         await self._stop.wait()
@@ -270,9 +270,15 @@ def _report(slot: Slot, pid: int, taken_back: Sequence[TakenBack]) -> None:
             _log.error("job given up", worker=slot.number, name=run.name, job_id=run.job_id, crashes=run.crashes)
 
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
+def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Signal a worker, unless it has ended.
+
+    Not by `send_signal`, which looks first whether the process has ended: where it has just done so, that takes the
+    exit code away from the event loop's own watcher, which then makes up a 255.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:

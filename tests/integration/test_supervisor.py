@@ -18,7 +18,7 @@ import structlog
 from pymongo.database import Database
 
 from jobserver.errors import DatabaseError
-from jobserver.supervisor import Supervisor, TakenBack
+from jobserver.supervisor import Supervisor, TakenBack, send
 from tests.integration.conftest import Project, Server, eventually
 from tests.integration.test_cli_start import LONG, locks, terminal
 
@@ -166,6 +166,14 @@ async def run_supervisor(command: list[str], **options: Any) -> int:
 
 def begun(directory: Any, count: int) -> Callable[[], bool]:
     return lambda: len(list(directory.iterdir())) >= count
+
+
+async def test_a_signal_that_meets_the_end_of_a_worker_leaves_its_exit_code_true() -> None:
+    for _ in range(50):
+        process = await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 2")
+        while psutil.pid_exists(process.pid):  # the event loop stands still meanwhile, as it does when it is busy
+            send(process, signal.SIGCONT)
+        assert await process.wait() == 2
 
 
 @pytest.mark.parametrize("code", [1, 2])
