@@ -51,16 +51,15 @@ class Chaining:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        self._next_look = 0.0
         await self._look()
 
     async def _look(self) -> None:
-        """Behind all that have ended since the last time."""
+        """Behind all that have ended since the last time; none is forgotten unasked, however early this comes."""
         ended, self._ended = self._ended, []
         if not ended:
             return
         try:
-            if self._monotonic() >= self._next_look:
+            if not self._in_use or self._monotonic() >= self._next_look:
                 self._next_look = self._monotonic() + EVERY
                 self._in_use = await self._store.in_use()
             if self._in_use:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,10 +15,13 @@ from pymongo.database import Database
 
 from jobserver import JobClient, JobServerError, Schedule, SyncJobClient, Task
 from jobserver.errors import DatabaseError, DataError, UnknownTask
-from jobserver.store.chains import follow
+from jobserver.runner.pulse.chaining import Chaining
+from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.chains import ChainStore, follow
+from jobserver.store.connection import async_client, deciding
 from jobserver.store.states import Transition
 from tests.faults import failing
-from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, ending, failed, to_retry
+from tests.stores import FAR_AHEAD, LONG_AGO, NAMES, Store, Workplace, claim_one, completed, ending, failed, to_retry
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -547,3 +551,25 @@ def test_an_error_of_mongodb_says_what_was_asked_for(mongo_uri: str, place: Work
             client.tasks()
         with pytest.raises(DatabaseError, match="the task could not be cancelled: "):
             client.cancel(7)
+
+
+async def test_the_end_of_a_run_is_looked_behind_though_the_next_look_comes_early(
+    client: SyncJobClient, place: Workplace
+) -> None:
+    """The clock stands still: what is put off until the next second must not be forgotten for it."""
+    async with place.store() as store, async_client(place.uri) as mongo:
+        jobs, runs = (deciding(mongo[place.db.name])[name] for name in (NAMES.jobs, NAMES.runs))
+        chains = ChainStore(jobs=jobs, runs=runs, server=lambda: "this server", retention=HOUR)
+        chaining = Chaining(store=chains, wakeups=Wakeups(monotonic=lambda: 7.0), monotonic=lambda: 7.0)
+        place.put()
+        end = completed(await claim_one(store))
+        assert await store.settle([end]) == []
+        await chaining.settled([end])  # nothing waits for anything
+        parent = client.schedule("job")
+        child = client.schedule("after", start_after=parent)
+        end = completed(await claim_one(store))
+        assert await store.settle([end]) == []
+        await chaining.settled([end])
+        async with asyncio.timeout(10):
+            while place.get(child.id)["status"] != "queued":
+                await asyncio.sleep(0.02)
