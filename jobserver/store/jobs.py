@@ -18,6 +18,7 @@ from jobserver.store.arming import Arming, arm
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
 from jobserver.store.states import Transition
+from jobserver.store.views import moment
 
 
 class JobStore:
@@ -107,7 +108,7 @@ class JobStore:
                 continue
             except PyMongoError as error:
                 raise DatabaseError(f"{name} could not be scheduled: {what_mongodb_said(error)}") from error
-            return _moment_or_none((found or {}).get("nextRunAt"))
+            return moment((found or {}).get("nextRunAt"))
         raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
 
     async def insert(self, document: Document) -> None:
@@ -172,7 +173,3 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
 def _key(id_: Any) -> Any:
     """An `_id` may be a sub-document, which Python cannot hash."""
     return repr(id_) if isinstance(id_, dict) else id_
-
-
-def _moment_or_none(value: Any) -> datetime | None:
-    return value if isinstance(value, datetime) else None

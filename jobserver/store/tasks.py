@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from jobserver.store.queue import Desk
 from jobserver.store.recurrence import read_recurrence, stored_moment
 from jobserver.store.states import ENDED, Status
 from jobserver.store.steps import Steps
+from jobserver.store.views import moment, text, whole
 from jobserver.task import RETENTION, Task
 
 MOST_LISTED = 10_000
@@ -115,19 +116,19 @@ def as_task(document: Mapping[str, Any]) -> Task:
         id=document["_id"],
         name=str(document.get("name")),
         data=document.get("data"),
-        status=str(document.get("status", Status.QUEUED)),
-        priority=document.get("priority", 0),
-        created_at=_moment(document.get("createdAt")),
+        status=text(document.get("status")) or Status.QUEUED,
+        priority=whole(document.get("priority")) or 0,
+        created_at=moment(document.get("createdAt")),
         recurs=bool(recurrence),
         recurrence=_readable(recurrence),
-        start_at=_moment(document.get("startAt")),
+        start_at=moment(document.get("startAt")),
         start_after=document.get("startAfter"),
-        next_run_at=_moment(document.get("nextRunAt")),
-        last_run_at=_moment(document.get("lastRunAt")),
-        last_completed_at=_moment(document.get("lastCompletedAt")),
-        last_error=document.get("lastError"),
-        cancel_reason=document.get("cancelReason"),
-        run_count=document.get("runCount", 0),
+        next_run_at=moment(document.get("nextRunAt")),
+        last_run_at=moment(document.get("lastRunAt")),
+        last_completed_at=moment(document.get("lastCompletedAt")),
+        last_error=text(document.get("lastError")),
+        cancel_reason=text(document.get("cancelReason")),
+        run_count=whole(document.get("runCount")) or 0,
     )
 
 
@@ -185,9 +186,3 @@ def _readable(recurrence: Any) -> Schedule | None:
         return None if recurrence in (None, True, False) else read_recurrence(recurrence)
     except ConfigError:
         return None
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.documents import ClaimedJob, ProgressReport
+from jobserver.store.views import moment
 
 if TYPE_CHECKING:
     from jobserver.runner.pulse.lease import Lease
@@ -111,7 +112,7 @@ class Run:
                 idempotency_key=idempotency_key(job),
                 scheduled_at=job.scheduled_at,
                 server=self.server,
-                last_completed_at=_moment(job.document.get("lastCompletedAt")),
+                last_completed_at=moment(job.document.get("lastCompletedAt")),
                 cancelled=self.cancelled,
             )
         return self._context
@@ -237,10 +238,6 @@ class Runs:
 def idempotency_key(job: ClaimedJob) -> str:
     """The same for every attempt at one occurrence: the document, and for a recurring one the occurrence's moment."""
     return f"{job.id}:{int(job.scheduled_at.timestamp() * 1000)}" if job.recurring else str(job.id)
-
-
-def _moment(value: Any) -> datetime | None:
-    return value if isinstance(value, datetime) else None
 
 
 _NOBODY: Any = None

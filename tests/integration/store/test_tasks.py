@@ -573,3 +573,23 @@ async def test_the_end_of_a_run_is_looked_behind_though_the_next_look_comes_earl
         async with asyncio.timeout(10):
             while place.get(child.id)["status"] != "queued":
                 await asyncio.sleep(0.02)
+
+
+def test_moments_are_aware_whatever_the_database_of_the_caller_says(mongo_uri: str, place: Workplace) -> None:
+    with MongoClient[dict[str, Any]](mongo_uri) as mongo:
+        client = SyncJobClient(mongo[place.db.name])
+        task = client.schedule("job", start_at=FAR_AHEAD, recurrence=HOUR)
+        (listed,) = client.tasks()
+    for told in (task, listed):
+        assert told.start_at == told.next_run_at == FAR_AHEAD
+        assert told.created_at is not None
+        assert told.created_at.tzinfo is not None
+
+
+def test_what_a_hand_has_left_unreadable_is_nothing(client: SyncJobClient, place: Workplace) -> None:
+    task = client.schedule("job", recurrence=HOUR)
+    odd = {"lastError": 7, "cancelReason": [], "runCount": "many", "priority": {}, "nextRunAt": "soon", "status": 3}
+    place.jobs.update_one({"_id": task.id}, {"$set": {**odd, "recurrence": "never ever"}})
+    (listed,) = client.tasks()
+    told = (listed.last_error, listed.cancel_reason, listed.run_count, listed.priority, listed.next_run_at)
+    assert (*told, listed.status, listed.recurs, listed.recurrence) == (None, None, 0, 0, None, "queued", True, None)
