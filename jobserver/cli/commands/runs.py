@@ -20,14 +20,19 @@ STATUSES = tuple(status.value for status in (Status.RUNNING, *ENDED))
 
 def runs(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:
     """The newest runs, of one job or of all. Raises UnknownJob, and ConfigError for a status that no run has."""
-    if status is not None and status not in STATUSES:
-        known = ", ".join(STATUSES)
-        raise ConfigError("status", f"no run is {status!r}{did_you_mean(status, STATUSES)}; known: {known}")
+    require_status(status, STATUSES, what="run")
     with session(where) as opened:
         found, now = opened.reader.runs(name, status=status, limit=limit), opened.reader.now()
         if not found and name is not None:
             require_heard_of(opened, name)
     return Answer(document={"runs": [asdict(run) for run in found]}, show=lambda screen: _show(screen, found, now))
+
+
+def require_status(status: str | None, known: Sequence[str], *, what: str) -> None:
+    """Raise ConfigError for a status that nothing of this kind has."""
+    if status is not None and status not in known:
+        hint = did_you_mean(status, known)
+        raise ConfigError("status", f"no {what} is {status!r}{hint}; known: {', '.join(known)}")
 
 
 def _show(screen: Screen, found: Sequence[RunView], now: datetime) -> None:

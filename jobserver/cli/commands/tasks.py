@@ -8,10 +8,10 @@ from typing import Any
 
 from jobserver.cli.answer import Answer, Screen
 from jobserver.cli.commands.run import require_heard_of
+from jobserver.cli.commands.runs import require_status
 from jobserver.cli.options import Where
 from jobserver.cli.session import Session, session
 from jobserver.client import SyncJobClient
-from jobserver.errors import ConfigError, did_you_mean
 from jobserver.store.reader import id_of
 from jobserver.store.states import Status
 from jobserver.task import Task
@@ -22,9 +22,7 @@ STATUSES = tuple(status.value for status in Status)
 
 def tasks(where: Where, name: str | None, *, status: str | None, limit: int) -> Answer:
     """What `JobClient.schedule` has made, newest first. Raises UnknownJob, and ConfigError for a status of no task."""
-    if status is not None and status not in STATUSES:
-        known = ", ".join(STATUSES)
-        raise ConfigError("status", f"no task is {status!r}{did_you_mean(status, STATUSES)}; known: {known}")
+    require_status(status, STATUSES, what="task")
     with session(where) as opened:
         found, now = _client(opened).tasks(name, status=status, limit=limit), opened.reader.now()
         if not found and name is not None:
