@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jobserver.client import JobClient, SyncJobClient
     from jobserver.errors import FatalError, JobCancelled, JobServerError, LockLost, RetryableError
     from jobserver.job import Job, JobContext, Priority
+    from jobserver.limits import Limits
     from jobserver.manager.overrides import validate_config
     from jobserver.retry import Retry
     from jobserver.schedule import DstPolicy, Misfire, Schedule
@@ -24,6 +25,7 @@ __all__ = [
     "JobContext",
     "JobServer",
     "JobServerError",
+    "Limits",
     "LockLost",
     "Misfire",
     "Priority",
@@ -46,6 +48,7 @@ _HOMES = {
     "JobContext": "jobserver.job",
     "JobServer": "jobserver.server",
     "JobServerError": "jobserver.errors",
+    "Limits": "jobserver.limits",
     "LockLost": "jobserver.errors",
     "Misfire": "jobserver.schedule",
     "Priority": "jobserver.job",

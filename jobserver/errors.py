@@ -16,6 +16,8 @@ JobServerError
 ├── UnknownTask             no task with that id
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
+
+Interrupted stands beside it, as KeyboardInterrupt does beside Exception.
 """
 
 from __future__ import annotations
@@ -42,6 +44,13 @@ class FatalError(JobError):
 
 class JobCancelled(JobError):
     """The run ends as `cancelled`, which is not a failure and is not retried."""
+
+
+class Interrupted(BaseException):
+    """Raised inside a thread, or a process, whose run has been told to stop and goes on.
+
+    Like KeyboardInterrupt it is no Exception, so that `except Exception` does not catch it; `finally` still cleans up.
+    """
 
 
 class LockLost(JobServerError):

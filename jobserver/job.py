@@ -20,6 +20,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
+    from jobserver.limits import Limits
     from jobserver.retry import Retry
     from jobserver.schedule import ScheduleSource
 
@@ -137,6 +138,11 @@ class Job:
     global_concurrency: ClassVar[int | None] = None
     lock_lifetime: ClassVar[timedelta | float | str | None] = None
     enabled: ClassVar[bool] = True
+    execution: ClassVar[Literal["inline", "thread", "process"] | None] = None
+    slots: ClassVar[int] = 1
+    max_execution_time: ClassVar[timedelta | float | str | None] = None
+    limits: ClassVar[Limits | Mapping[str, Any] | None] = None
+    start_method: ClassVar[Literal["forkserver", "spawn"]] = "forkserver"
     driver: ClassVar[Literal["pymongo", "motor"]] = "pymongo"
 
     priorities = Priority
@@ -161,6 +167,22 @@ class Job:
     def get_lock_lifetime(self) -> timedelta | float | str | None:
         """How long after its last sign of life a run counts as stuck; None means default_lock_lifetime."""
         return self.lock_lifetime
+
+    def get_execution(self) -> str | None:
+        """Where it runs: "inline" (the default of `async def run`), "thread" (of `def run`) or "process"."""
+        return self.execution
+
+    def get_slots(self) -> int:
+        """How many of the server's available_slots one run takes."""
+        return self.slots
+
+    def get_max_execution_time(self) -> timedelta | float | str | None:
+        """How long one run may take before it is stopped and failed; None means for ever."""
+        return self.max_execution_time
+
+    def get_limits(self) -> Limits | Mapping[str, Any] | None:
+        """Memory, processor time, niceness and folder of a run in a process."""
+        return self.limits
 
     def get_enabled(self) -> bool:
         """Whether its schedule starts out switched on."""

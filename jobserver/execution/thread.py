@@ -1,57 +1,77 @@
-"""Runs `def run` in a thread of its own, so that it may block."""
+"""Calls `def run` in a thread of its own, so that it may block."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import threading
+from contextlib import suppress
 
 from jobserver.definition import JobDefinition
+from jobserver.errors import Interrupted
 from jobserver.execution.handles import Lifeline, ThreadHandles
 from jobserver.execution.outcome import Outcome, completed, failed, interrupted
 from jobserver.execution.run_log import current_run
 
 
-async def run_in_thread(definition: JobDefinition, run: Lifeline) -> Outcome:
-    """Call `run` and return how it ended; never raises.
+class ThreadExecutor:
+    """An `Executor` with one thread per run; daemons, so that one that never ends does not keep the process.
 
-    Cancelling the task that awaits this tells the job (`context.cancelled`, and JobCancelled from its next `progress`
-    or `touch`) and waits on; cancelling it a second time gives the thread up. Threads are daemons: one that never
-    ends does not keep the process.
+    Telling a run is its `cancelled` flag, which `progress` and `touch` look at; interrupting it raises `Interrupted` in
+    its thread at the next line of Python. A thread that waits in C, say for a socket, cannot be ended by anybody.
     """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[Outcome] = loop.create_future()
-    current_run.set(run)
-    context = contextvars.copy_context()
-    handles = ThreadHandles(run, loop)
 
-    def work() -> None:
+    def __init__(self) -> None:
+        self._threads: dict[str, int] = {}
+        self._turn = threading.Lock()
+
+    async def call(self, definition: JobDefinition, run: Lifeline) -> Outcome:
+        """Call `run` of the definition's class in a new thread."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Outcome] = loop.create_future()
+        current_run.set(run)
+        context = contextvars.copy_context()
+        handles = ThreadHandles(run, loop)
+
+        def work() -> None:
+            outcome = interrupted()
+            with suppress(Interrupted):  # it may come as late as this
+                outcome = self._outcome(definition, handles, context)
+            with suppress(RuntimeError):  # the loop is closed: the server has given this thread up and is gone
+                loop.call_soon_threadsafe(_tell, ended, outcome)
+
+        try:
+            threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
+        except RuntimeError as error:  # no thread is left to be had
+            return failed(error)
+        return await ended
+
+    def tell(self, run: Lifeline) -> None:
+        """The flag is all there is to it."""
+
+    def interrupt(self, run: Lifeline) -> None:
+        """Raise `Interrupted` in its thread."""
+        with self._turn:
+            thread = self._threads.get(run.run_id)
+            if thread is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Interrupted))
+
+    def stop(self, run: Lifeline) -> None:
+        """Nothing ends a thread that goes on."""
+
+    def _outcome(self, definition: JobDefinition, handles: ThreadHandles, context: contextvars.Context) -> Outcome:
+        """How it ended; an interruption that comes while it ends anyway changes that, and never loses it."""
+        run_id, outcome = handles.run.run_id, interrupted()
+        self._threads[run_id] = threading.get_ident()
         try:
             outcome = context.run(_call, definition, handles)
         except BaseException as error:  # whatever it is: a run that never ends would hold its lock for ever
             outcome = failed(error)
-        try:
-            loop.call_soon_threadsafe(_tell, ended, outcome)
-        except RuntimeError:  # the loop is closed: the server gave this thread up and is gone
-            return
-
-    try:
-        threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
-    except RuntimeError as error:  # no thread is left to be had
-        return failed(error)
-    try:
-        return await asyncio.shield(ended)
-    except asyncio.CancelledError:
-        run.cancelled.set()
-        return await _last_word(ended)
-
-
-async def _last_word(ended: asyncio.Future[Outcome]) -> Outcome:
-    try:
-        outcome = await asyncio.shield(ended)
-    except asyncio.CancelledError as given_up:
-        return interrupted(given_up)
-    return interrupted(outcome.error) if outcome.error is not None else outcome
+        while run_id in self._threads:
+            with suppress(Interrupted), self._turn:
+                self._threads.pop(run_id, None)
+        return outcome
 
 
 def _call(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
@@ -64,6 +84,8 @@ def _run(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
         job = definition.job_class()
         job._handles = handles
         return completed(job.run(**handles.arguments(definition.wants)))  # type: ignore[attr-defined]
+    except Interrupted as error:
+        return interrupted(error)
     except BaseException as error:  # SystemExit too: a job must not end the server
         return failed(error)
 

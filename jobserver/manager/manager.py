@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +19,14 @@ from jobserver.errors import ConfigError
 from jobserver.excerpt import excerpt
 from jobserver.lengths import describe_length
 from jobserver.manager.history import HistoryKeeper
-from jobserver.manager.overrides import Overrides, as_document, default_config, parse_overrides, settings_in_force
+from jobserver.manager.overrides import (
+    Overrides,
+    as_document,
+    default_config,
+    fitting,
+    parse_overrides,
+    settings_in_force,
+)
 from jobserver.runner.interfaces import JobRunner
 from jobserver.store.configs import ConfigStore, request_under_way
 
@@ -124,7 +131,7 @@ class JobManager:
         return await self._configs.read(definition.name) or {}
 
     async def _apply(self, managed: Managed, document: Config) -> None:
-        overrides = parse_overrides(document)
+        overrides = fitting(parse_overrides(document), is_async=managed.definition.is_async)
         values = await self._values_in_force(managed, overrides)
         settings = settings_in_force(
             managed.definition.defaults,
@@ -229,7 +236,7 @@ def _schedules_differently(before: JobSettings, after: JobSettings) -> bool:
 
 
 def _changed(before: JobSettings | None, after: JobSettings) -> dict[str, str]:
-    names = ("enabled", "schedule", "retry", "priority", "concurrency", "global_concurrency", "lock_lifetime")
+    names = [each.name for each in fields(after)]
     pairs = [(name, getattr(before, name, None), getattr(after, name)) for name in names]
     return {name: excerpt(_readable(new)) for name, old, new in pairs if old != new}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jobserver.definition import JobDefaults, JobSettings
+from jobserver.definition import Execution, JobDefaults, JobSettings
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.job import Priority
@@ -20,6 +20,8 @@ from jobserver.retry import Retry
 from jobserver.schedule import Schedule
 
 MOST_CONCURRENCY = 10_000
+MOST_SLOTS = 1_000_000
+SHORTEST_RUN, LONGEST_RUN = timedelta(milliseconds=100), timedelta(days=365)
 SHORTEST_LOCK, LONGEST_LOCK = timedelta(seconds=1), timedelta(days=30)
 
 
@@ -53,6 +55,19 @@ def parse_overrides(document: Mapping[str, Any]) -> Overrides:
     return Overrides(values=values, errors=tuple(errors))
 
 
+def fitting(overrides: Overrides, *, is_async: bool) -> Overrides:
+    """The same, with an `execution` that cannot call such a `run` among the errors."""
+    execution = overrides.values.get("execution")
+    if execution is None:
+        return overrides
+    try:
+        execution.fitting(is_async=is_async, field="execution")
+    except ConfigError as error:
+        values = {name: value for name, value in overrides.values.items() if name != "execution"}
+        return Overrides(values=values, errors=(*overrides.errors, error))
+    return overrides
+
+
 def settings_in_force(
     defaults: JobDefaults, values: Mapping[str, Any], *, concurrency: int, lock_lifetime: timedelta
 ) -> JobSettings:
@@ -65,6 +80,10 @@ def settings_in_force(
         concurrency=values.get("concurrency", _or(defaults.concurrency, concurrency)),
         global_concurrency=values.get("globalConcurrency", defaults.global_concurrency),
         lock_lifetime=values.get("lockLifetime", _or(defaults.lock_lifetime, lock_lifetime)),
+        execution=values.get("execution", defaults.execution),
+        slots=values.get("slots", defaults.slots),
+        max_execution_time=values.get("maxExecutionTime", defaults.max_execution_time),
+        cancel_running=values.get("cancelRunning", False),
     )
 
 
@@ -82,6 +101,9 @@ def default_config(defaults: JobDefaults) -> dict[str, Any]:
         "concurrency": defaults.concurrency,
         "globalConcurrency": defaults.global_concurrency,
         "lockLifetime": defaults.lock_lifetime,
+        "execution": defaults.execution,
+        "slots": defaults.slots if defaults.slots != 1 else None,
+        "maxExecutionTime": defaults.max_execution_time,
     }
     return as_document({name: value for name, value in stated.items() if value is not None})
 
@@ -89,6 +111,8 @@ def default_config(defaults: JobDefaults) -> dict[str, Any]:
 def _stored(value: Any) -> Any:
     if isinstance(value, (Schedule, Retry)):
         return value.to_document()
+    if isinstance(value, Execution):
+        return str(value)
     return to_milliseconds(value) if isinstance(value, timedelta) else value
 
 
@@ -124,6 +148,18 @@ def _lock_lifetime(value: Any, name: str) -> timedelta:
     return parse_length(value, field=name, at_least=SHORTEST_LOCK, at_most=LONGEST_LOCK)
 
 
+def _max_execution_time(value: Any, name: str) -> timedelta:
+    return parse_length(value, field=name, at_least=SHORTEST_RUN, at_most=LONGEST_RUN)
+
+
+def _execution(value: Any, name: str) -> Execution:
+    return Execution.parse(value, field=name)
+
+
+def _slots(value: Any, name: str) -> int:
+    return _whole(value, name, 1, MOST_SLOTS, "")
+
+
 def _schedule(value: Any, name: str) -> Schedule:
     return Schedule.parse(value)
 
@@ -140,6 +176,10 @@ PARSERS: Mapping[str, Callable[[Any, str], Any]] = {
     "concurrency": _concurrency,
     "globalConcurrency": _global_concurrency,
     "lockLifetime": _lock_lifetime,
+    "execution": _execution,
+    "slots": _slots,
+    "maxExecutionTime": _max_execution_time,
+    "cancelRunning": _flag,
     "runNow": _flag,
 }
 KNOWN_FIELDS = (

@@ -6,21 +6,25 @@ import inspect
 from datetime import timedelta
 from typing import Any, Literal
 
-from jobserver.definition import JobDefaults
+from jobserver.definition import Execution, JobDefaults
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.job import Job, Priority
 from jobserver.lengths import parse_length
+from jobserver.limits import Limits
 from jobserver.retry import Retry
 from jobserver.schedule import Schedule
 
 SHORTEST_LOCK = timedelta(seconds=1)
 LONGEST_LOCK = timedelta(days=30)
+SHORTEST_RUN, LONGEST_RUN = timedelta(milliseconds=100), timedelta(days=365)
 DRIVERS = ("pymongo", "motor")
+START_METHODS = ("forkserver", "spawn")
 
 Driver = Literal["pymongo", "motor"]
+StartMethod = Literal["forkserver", "spawn"]
 
 
-def class_defaults(job: Job) -> JobDefaults:
+def class_defaults(job: Job, *, is_async: bool) -> JobDefaults:
     """Ask every `get_…`; ConfigError names the field that is unusable, whatever else a method raises passes through."""
     return JobDefaults(
         schedule=_schedule(_ask(job, "get_schedule")),
@@ -30,6 +34,9 @@ def class_defaults(job: Job) -> JobDefaults:
         concurrency=_limit(_ask(job, "get_concurrency"), "concurrency", at_least=0),
         global_concurrency=_limit(job.global_concurrency, "global_concurrency", at_least=1),
         lock_lifetime=_lock_lifetime(_ask(job, "get_lock_lifetime")),
+        execution=_execution(_ask(job, "get_execution"), is_async=is_async),
+        slots=_limit(_ask(job, "get_slots"), "slots", at_least=1) or 1,
+        max_execution_time=_max_execution_time(_ask(job, "get_max_execution_time")),
     )
 
 
@@ -44,6 +51,22 @@ def class_driver(job: Job, *, is_async: bool) -> Driver:
     if not is_async:
         raise ConfigError("driver", "'motor' gives an async database, so it needs `async def run`")
     return "motor"
+
+
+def class_limits(job: Job) -> Limits:
+    """The limits of its runs in a process; ConfigError names the one that is unusable."""
+    return Limits.parse(_ask(job, "get_limits"), field="limits")
+
+
+def class_start_method(job: Job) -> StartMethod:
+    """How a process for a run begins; ConfigError where there is no such way."""
+    method: object = job.start_method
+    if method == "forkserver":
+        return "forkserver"
+    if method != "spawn":
+        hint = did_you_mean(method, START_METHODS) if isinstance(method, str) else ""
+        raise ConfigError("start_method", f"must be 'forkserver' or 'spawn', not {method!r}{hint}")
+    return "spawn"
 
 
 def _ask(job: Job, getter: str) -> Any:
@@ -83,6 +106,18 @@ def _lock_lifetime(value: Any) -> timedelta | None:
     if value is None:
         return None
     return parse_length(value, field="lock_lifetime", at_least=SHORTEST_LOCK, at_most=LONGEST_LOCK)
+
+
+def _execution(value: object, *, is_async: bool) -> Execution | None:
+    if value is None:
+        return None
+    return Execution.parse(value, field="execution").fitting(is_async=is_async, field="execution")
+
+
+def _max_execution_time(value: Any) -> timedelta | None:
+    if value is None:
+        return None
+    return parse_length(value, field="max_execution_time", at_least=SHORTEST_RUN, at_most=LONGEST_RUN)
 
 
 def _enabled(value: object) -> bool:

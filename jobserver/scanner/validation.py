@@ -6,11 +6,11 @@ import ast
 from collections.abc import Sequence
 from types import ModuleType
 
-from jobserver.definition import JobDefinition, ScanProblem
+from jobserver.definition import Code, JobDefinition, ScanProblem
 from jobserver.errors import ConfigError, DefinitionError, did_you_mean
 from jobserver.job import Job
 from jobserver.scanner.checksum import checksum
-from jobserver.scanner.class_defaults import class_defaults, class_driver
+from jobserver.scanner.class_defaults import class_defaults, class_driver, class_limits, class_start_method
 from jobserver.scanner.job_classes import has_run, has_schedule, job_classes, job_name
 from jobserver.scanner.rejection import FileRejected, traceback_from
 from jobserver.scanner.run_signature import run_signature
@@ -44,7 +44,8 @@ def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequ
     try:
         signature = run_signature(job)
         driver = class_driver(job, is_async=signature.is_async)
-        defaults = class_defaults(job)
+        defaults = class_defaults(job, is_async=signature.is_async)
+        limits, start_method = class_limits(job), class_start_method(job)
     except (ConfigError, ValueError) as error:
         raise _refused(cls, source, str(error)) from error
     except Exception as error:
@@ -58,6 +59,15 @@ def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequ
         wants=signature.wants,
         defaults=defaults,
         driver=driver,
+        limits=limits,
+        start_method=start_method,
+        code=Code(
+            kind="class",
+            path=source.path,
+            name=cls.__qualname__,
+            category=source.file.category,
+            content=source.content,
+        ),
     )
 
 

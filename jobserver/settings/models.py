@@ -53,6 +53,14 @@ def _whole(at_least: int, at_most: int) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _slots(value: object) -> int | None:
+    """A whole number, or nothing for no limit."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    reader = _whole(1, 1_000_000)
+    return int(reader.func(value))  # type: ignore[call-arg]
+
+
 def _flag(value: object) -> bool:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     word = str(value).lower()
@@ -207,6 +215,8 @@ class PulseSettings(Section):
     failed_retention: Retention = 30 * DAY
     history_retention: Retention = 30 * DAY
     lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)
+    available_slots: Annotated[int | None, BeforeValidator(_slots)] = None
+    cancel_grace: Annotated[timedelta, _length(100 * MILLISECOND, HOUR)] = timedelta(seconds=10)
     shutdown_grace: Annotated[timedelta, _length(timedelta(0), HOUR)] = timedelta(seconds=25)
     db: DbSettings = DbSettings()
 

@@ -14,7 +14,10 @@ from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
 from jobserver.store.indexes import config_indexes
 
-RESET_FIELDS = ("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority")
+RESET_FIELDS = (
+    *("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority"),
+    *("execution", "slots", "maxExecutionTime"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

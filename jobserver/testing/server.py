@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from jobserver.ending import end
 from jobserver.errors import ConfigError
-from jobserver.execution import Outcome, run_in_thread, run_inline
+from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.outcome import SKIPPED, interrupted
 from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.runner.pulse.misfire import OVERLAPPED
@@ -204,8 +204,8 @@ class VirtualServer:
 async def _called(run: Run) -> Outcome:
     """Call the job's code in a task of its own, as a server does; where the test is cancelled the job is, too."""
     definition = run.known.definition
-    call = run_inline if definition.is_async else run_in_thread
-    task = asyncio.create_task(call(definition, run), name=f"{run.name} {run.run_id}")
+    executor = InlineExecutor() if definition.is_async else ThreadExecutor()
+    task = asyncio.create_task(executor.call(definition, run), name=f"{run.name} {run.run_id}")
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

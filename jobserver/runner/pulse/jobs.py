@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobserver.definition import JobDefinition, JobSettings
+from jobserver.definition import Execution, JobDefinition, JobSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,11 @@ class KnownJob:
 
     definition: JobDefinition
     settings: JobSettings
+
+    @property
+    def execution(self) -> Execution:
+        """Where its `run` is called."""
+        return self.settings.execution or Execution.usual(is_async=self.definition.is_async)
 
 
 class KnownJobs:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from jobserver.execution import Outcome
+from jobserver.definition import Execution
+from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
@@ -123,6 +124,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         wakeups=wakeups,
         lease=lease,
         databases=databases,
+        executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
         may_run=missed.may_run,
         settle=settle,
         monotonic=monotonic,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from jobserver.definition import JobDefinition
+from jobserver.definition import Execution, JobDefinition
 from jobserver.errors import DatabaseError, LockLost, ScheduleError
-from jobserver.execution import Outcome, run_in_thread, run_inline
+from jobserver.execution import Executor, Outcome
 from jobserver.execution.outcome import SKIPPED, failed, interrupted
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
@@ -176,13 +176,14 @@ class Runs:
         wakeups: Wakeups,
         lease: Lease,
         databases: Lender,
+        executors: Mapping[Execution, Executor],
         may_run: Callable[[Run], Awaitable[bool]],
         settle: Callable[[Run, Outcome], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
         self._wakeups, self._lease, self._databases = wakeups, lease, databases
-        self._may_run, self._settle = may_run, settle
+        self._executors, self._may_run, self._settle = executors, may_run, settle
         self._monotonic = monotonic
         self._runs: dict[str, Run] = {}
 
@@ -213,11 +214,10 @@ class Runs:
 
     async def _call(self, run: Run) -> Outcome:
         definition = run.known.definition
-        call = run_inline if definition.is_async else run_in_thread
         try:
             if run.job.recurring and not await self._may_run(run):
                 return SKIPPED if run.stop is None else interrupted()
-            return await call(definition, run)
+            return await self._executors[run.known.execution].call(definition, run)
         except ScheduleError as error:  # the recurrence of a task
             return failed(error)
         except asyncio.CancelledError as error:  # a second time
