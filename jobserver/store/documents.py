@@ -85,12 +85,21 @@ class Skipped:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopStep:
+    """One of the steps by which a run was stopped, and when."""
+
+    step: str
+    at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Settlement:
     """How one run ended, and what becomes of its document.
 
     `next_run_at` is when a recurring job is due next, `occurrence_at` the occurrence this stands for, where jitter has
-    moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start.
+    moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start. `steps` are
+    those by which it was stopped.
     """
 
     job: ClaimedJob
@@ -103,6 +112,7 @@ class Settlement:
     skipped: tuple[Skipped, ...] = ()
     retry_in: timedelta | None = None
     reason: str | None = None
+    steps: tuple[StopStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +126,7 @@ class RunRecord:
     result: Any = ABSENT
     error: ErrorRecord | None = None
     reason: str | None = None
+    steps: tuple[StopStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.lifecycle import report_blockage
-from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.run import Run, Stop
+from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.documents import ClaimedJob
 

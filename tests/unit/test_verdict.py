@@ -18,7 +18,7 @@ from jobserver.job import Job
 from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_recurrence, own_retry
 from jobserver.runner.pulse.jobs import KnownJob
-from jobserver.runner.pulse.running import Run, Stop, idempotency_key
+from jobserver.runner.pulse.run import Run, Stop, idempotency_key
 from jobserver.runner.pulse.verdict import MAX_RESULT_BYTES, judge
 from jobserver.schedule import Schedule
 from jobserver.store.claims import as_claimed

@@ -16,14 +16,16 @@ from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.heartbeat import Heartbeat
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
-from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.run import Run, Stop
+from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 
-TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
+LAST_GRACE = timedelta(seconds=4)  # from telling the runs that the server shuts down to stopping them
 LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
 LOOK_FOR_STUCK = 1.0
+LOOK_AGAIN = 0.2
 AFTER_FAULT = 1.0
 BLOCKED_BY_JOB = "use `def run` for blocking code: it gets a thread of its own"
 BLOCKED_BY_OTHERS = "no job was running: the machine is overloaded or was paused, or a thread holds the interpreter"
@@ -104,13 +106,10 @@ class PulseLifecycle:
             waiting.cancel()
 
     async def _stop_runs(self) -> None:
-        """Tell every run, then give up those that do not listen: what they hold goes back to the queue."""
-        for _ in ("told", "given up"):
-            for run in self._runs:
-                run.interrupt(Stop.SHUTDOWN, "the server shuts down")
-            await _within(TOLD_TO_STOP, asyncio.ensure_future(_all_ended(self._runs)))
+        """What they hold goes back to the queue, also of those that do not listen."""
         for run in self._runs:
-            _log.error("run does not stop", name=run.job.name, run=run.job.run_id)
+            self._runs.stop(run, Stop.SHUTDOWN, "the server shuts down", grace=LAST_GRACE)
+        await _within(LAST_GRACE.total_seconds() + LAST_WORDS, asyncio.ensure_future(_all_ended(self._runs)))
 
     async def _store_last_words(self) -> None:
         if not await _within(LAST_WORDS, asyncio.ensure_future(self._settling.drain())):
@@ -138,7 +137,7 @@ class PulseLifecycle:
                 if run.stop is None and run.is_stuck():
                     lifetime = run.known.settings.lock_lifetime
                     _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
-                    run.interrupt(Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+                    self._runs.stop(run, Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
 
 
 async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:
@@ -155,8 +154,15 @@ async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:
 class LostLocks:
     """Brings the heartbeat thread's findings to the runs on the event loop."""
 
-    def __init__(self, *, runs: Runs, held_runs: Callable[[str], set[str]], loop: asyncio.AbstractEventLoop) -> None:
-        self._runs, self._held_runs, self._loop = runs, held_runs, loop
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        held_runs: Callable[[str], set[str]],
+        loop: asyncio.AbstractEventLoop,
+        grace: timedelta,
+    ) -> None:
+        self._runs, self._held_runs, self._loop, self._grace = runs, held_runs, loop, grace
 
     def lease_lost(self, owner: str, reason: str) -> None:
         """Every run here has lost its lock."""
@@ -174,9 +180,9 @@ class LostLocks:
     def _interrupt(self, runs: list[Run], reason: str) -> None:
         alive = {id(run) for run in self._runs}
         for run in runs:
-            if id(run) in alive and run.stop is None:
+            if id(run) in alive and run.stop is not Stop.LOCK_LOST:
                 _log.warning("lock lost", name=run.job.name, run=run.job.run_id, reason=reason)
-                run.interrupt(Stop.LOCK_LOST, reason)
+                self._runs.stop(run, Stop.LOCK_LOST, reason, grace=self._grace)
 
 
 def report_blockage(runs: Runs, blockage: Blockage) -> None:
@@ -201,7 +207,7 @@ def server_facts(runs: Runs, jobs: Any) -> Mapping[str, Any]:
 async def _all_ended(runs: Runs) -> None:
     while len(runs):
         tasks = [run.task for run in runs if run.task is not None]
-        await asyncio.wait(tasks, return_when=asyncio.ALL_COMPLETED)
+        await asyncio.wait(tasks, timeout=LOOK_AGAIN, return_when=asyncio.ALL_COMPLETED)  # one may be given up
 
 
 async def _within(seconds: float, waiting: asyncio.Future[Any]) -> bool:

@@ -26,7 +26,8 @@ from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
-from jobserver.runner.pulse.running import Run, Runs
+from jobserver.runner.pulse.run import Run
+from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
@@ -127,6 +128,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
         may_run=missed.may_run,
         settle=settle,
+        cancel_grace=settings.cancel_grace,
+        now=clock.now,
         monotonic=monotonic,
     )
     listener = Listener(
@@ -151,7 +154,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         process_every=settings.process_every,
         monotonic=monotonic,
     )
-    lost_locks = LostLocks(runs=runs, held_runs=locks.held_runs, loop=loop)
+    lost_locks = LostLocks(runs=runs, held_runs=locks.held_runs, loop=loop, grace=settings.lease * MARGIN)
     heartbeat = Heartbeat(
         store=ServerStore(chores[names.servers], lease=settings.lease),
         lease=lease,
@@ -179,7 +182,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         client.close()
 
     return JobRunner(
-        executor=PulseExecutor(jobs=jobs, wakeups=wakeups, changed=heartbeat.soon),
+        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
             prepare=lambda: ensure_indexes(
