@@ -24,13 +24,15 @@ ABSENT: Final = _Absent()
 class Lane:
     """One job's share of a claim: at most `limit` documents of `name`, each locked for `lock_lifetime`.
 
-    `global_limit` bounds how many of it all servers together may run.
+    `global_limit` bounds how many of it all servers together may run; a run that takes longer than `longest_run` is
+    stopped.
     """
 
     name: str
     limit: int
     lock_lifetime: timedelta
     global_limit: int | None = None
+    longest_run: timedelta | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -84,14 +84,17 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
         wakeups=Wakeups(monotonic=time.monotonic),
         lease=lease,
         databases=UNUSED,
+        executors=UNUSED,
         may_run=UNUSED,
         settle=lambda run, outcome: ends.append((run, outcome)),
+        cancel_grace=timedelta(minutes=1),
+        now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
     )
     capacity.claimed(Counter([DEFINITION.name]))
     runs.begin(claimed_by("this server"))
     (run,) = runs
-    run.interrupt(Stop.SHUTDOWN, "the server shuts down")
+    runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
     assert run.task is not None
     await asyncio.wait({run.task})
     assert len(runs) == 0

@@ -72,4 +72,5 @@ class Capacity:
             limit=limit,
             lock_lifetime=job.settings.lock_lifetime,
             global_limit=job.settings.global_concurrency,
+            longest_run=job.settings.max_execution_time,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -129,15 +130,28 @@ class PulseLifecycle:
             _log.error("locks not given back", error=str(error), freed_by="the reaper of another server")
 
     async def _watch_runs(self) -> None:
-        """Stop runs whose lock has expired; another server may have the document by now."""
+        """Stop runs whose lock has expired, for another server may have the document by now, and cancelled ones."""
         while True:
             await asyncio.sleep(LOOK_FOR_STUCK)
             self._reporter.flush()
-            for run in self._runs:
-                if run.stop is None and run.is_stuck():
-                    lifetime = run.known.settings.lock_lifetime
-                    _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
-                    self._runs.stop(run, Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+            self._stop_stuck()
+            if len(self._runs):
+                await self._stop_cancelled()
+
+    def _stop_stuck(self) -> None:
+        for run in self._runs:
+            if run.stop is None and run.is_stuck():
+                lifetime = run.known.settings.lock_lifetime
+                _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
+                self._runs.stop(run, Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+
+    async def _stop_cancelled(self) -> None:
+        """Those that somebody wants to end; while MongoDB is away nobody can say so."""
+        with suppress(DatabaseError):
+            asked = await self._store.cancel_requests(owner=self._owner())
+            for run in self._runs if asked else ():
+                if run.run_id in asked:
+                    self._runs.stop(run, Stop.CANCELLED, asked[run.run_id])
 
 
 async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:

@@ -88,6 +88,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         runs=chores[names.runs],
         servers=chores[names.servers],
         grace=settings.lease * MARGIN,
+        failed_retention=settings.failed_retention,
     )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease

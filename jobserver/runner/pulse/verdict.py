@@ -95,10 +95,11 @@ def _told(run: Run, outcome: Outcome) -> Outcome:
 
     Code that looks at `context.cancelled` returns when it sees it: that is no success.
     """
+    where = outcome.error.__traceback__ if outcome.error is not None else None
     if run.stop is Stop.CANCELLED:
-        return failed(JobCancelled(run.stop_reason))
+        return failed(JobCancelled(run.stop_reason).with_traceback(where))
     if run.stop is Stop.OVERTIME:
-        return failed(OutOfTime(run.stop_reason))
+        return failed(OutOfTime(run.stop_reason).with_traceback(where))
     return outcome
 
 
