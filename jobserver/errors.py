@@ -15,6 +15,7 @@ JobServerError
 ├── DataError               data, progress or a result that cannot be stored
 ├── UnknownJob              no job of that name
 ├── UnknownTask             no task with that id
+├── UnknownRun              no run with that id is under way
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
 
@@ -123,6 +124,16 @@ class UnknownTask(JobServerError):
         why = "it was removed, its retention is over, or the id is of another collection"
         super().__init__(f"no task {str(id_)!r}: {why}")
         self.id = id_
+
+
+class UnknownRun(JobServerError):
+    """No run with that id is under way."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"no run {run_id!r} is under way: it has ended, or never was; `jobserver runs` shows what runs"
+        )
+        self.run_id = run_id
 
 
 class DatabaseError(JobServerError):
