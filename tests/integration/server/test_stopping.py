@@ -237,17 +237,30 @@ async def test_a_run_whose_own_server_cannot_stop_it_is_failed_by_another(projec
     assert (run["status"], run["server"]) == ("failed", blocked.id)
 
 
+FOR_EVER = """
+class ForEver(Job):
+    schedule = "manual"
+    async def run(self, db, context):
+        await note(db, run=context.run_id)
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
 async def test_runs_that_nothing_can_end_do_not_keep_a_server_from_ending(project: Project) -> None:
-    coroutine, thread = (
-        project.job("deaf", DEAF.format(extra="")),
-        project.job("deaf_thread", DEAF_THREAD.format(extra="")),
-    )
-    ids = [project.enqueue(name) for name in (coroutine, thread)]
+    names = [project.job("for_ever", FOR_EVER), project.job("deaf_thread", DEAF_THREAD.format(extra=""))]
+    cancelled = [project.enqueue(name) for name in names]
     process = await project.process(**GRACE).started()
     await running(project, 2)
-    for id_ in ids:
+    for id_ in cancelled:
         client(project).cancel(id_)
-    for id_ in ids:
+    for id_ in cancelled:
         await project.ended(id_, "cancelled")
+    given_back = project.enqueue(names[0])
+    await running(project, 3)
     process.send(signal.SIGTERM)
     assert await process.exit_code() == 0
+    assert project.document(given_back)["status"] == "queued"
