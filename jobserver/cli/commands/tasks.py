@@ -13,7 +13,7 @@ from jobserver.cli.commands.runs import require_status
 from jobserver.cli.options import Where
 from jobserver.cli.session import Session, session
 from jobserver.client import SyncJobClient
-from jobserver.errors import UnknownRun
+from jobserver.errors import UnknownRun, UnknownTask
 from jobserver.store.reader import id_of
 from jobserver.store.states import Status
 from jobserver.task import Task
@@ -41,11 +41,8 @@ def cancel(where: Where, ids: Sequence[str]) -> Answer:
     """
     with session(where) as opened:
         client = _client(opened)
-        runs = [each for each in ids if RUN_ID.fullmatch(each)]
-        for each in runs:
-            if not client.cancel_run(each):
-                raise UnknownRun(each)
-        ended = [client.cancel(id_of(each)) for each in ids if each not in runs]
+        runs = [each for each in ids if RUN_ID.fullmatch(each) and client.cancel_run(each)]
+        ended = [_cancel(client, each) for each in ids if each not in runs]
 
     def show(screen: Screen) -> None:
         for run in runs:
@@ -54,6 +51,13 @@ def cancel(where: Where, ids: Sequence[str]) -> Answer:
             screen.line(f"{task.id}  {task.name}  {_what_became_of(task)}")
 
     return Answer(document={"cancelled": [_told(task) for task in ended], "stopping": runs}, show=show)
+
+
+def _cancel(client: SyncJobClient, id_: str) -> Task:
+    try:
+        return client.cancel(id_of(id_))
+    except UnknownTask as error:
+        raise UnknownRun(id_) if RUN_ID.fullmatch(id_) else error from error
 
 
 def _client(opened: Session) -> SyncJobClient:
