@@ -26,6 +26,8 @@ class Sizes:
     edits: int
     commands: int
     kills: int
+    stuck: int  # runs of each kind that do not listen
+    killed: int  # process runs of a server that is killed
 
 
 FULL = Sizes(
@@ -46,6 +48,8 @@ FULL = Sizes(
     edits=50,
     commands=20,
     kills=2,
+    stuck=100,
+    killed=200,
 )
 QUICK = Sizes(
     rounds=1,
@@ -65,4 +69,6 @@ QUICK = Sizes(
     edits=10,
     commands=8,
     kills=1,
+    stuck=10,
+    killed=10,
 )
