@@ -216,6 +216,7 @@ class PulseSettings(Section):
     history_retention: Retention = 30 * DAY
     lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)
     available_slots: Annotated[int | None, BeforeValidator(_slots)] = None
+    slots_patience: Annotated[timedelta, _length(timedelta(0), DAY)] = timedelta(seconds=10)
     cancel_grace: Annotated[timedelta, _length(100 * MILLISECOND, HOUR)] = timedelta(seconds=10)
     shutdown_grace: Annotated[timedelta, _length(timedelta(0), HOUR)] = timedelta(seconds=25)
     db: DbSettings = DbSettings()

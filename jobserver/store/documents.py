@@ -24,13 +24,14 @@ ABSENT: Final = _Absent()
 class Lane:
     """One job's share of a claim: at most `limit` documents of `name`, each locked for `lock_lifetime`.
 
-    `global_limit` bounds how many of it all servers together may run.
+    `global_limit` bounds how many of it all servers together may run; `slots` is what one run usually takes here.
     """
 
     name: str
     limit: int
     lock_lifetime: timedelta
     global_limit: int | None = None
+    slots: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class ClaimedJob:
     """A job document that this server holds: every later write carries `token`.
 
     `run_id` names one claim of one document. It is the id of the run's history entry: writing that twice is harmless.
+    `slots` are those of this server that its run holds now; 0 where they are not limited.
     """
 
     id: Any
@@ -50,6 +52,7 @@ class ClaimedJob:
     recurring: bool
     document: Mapping[str, Any]
     run_id: str
+    slots: int = 0
 
     @property
     def crash_count(self) -> int:

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
+from jobserver.store.admission import needed, slots_of
 from jobserver.store.candidates import Candidate
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import Lane
@@ -18,13 +19,19 @@ from jobserver.store.documents import Lane
 MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
 
 
-async def read_due(jobs: AsyncJobs, lanes: Sequence[Lane], limit: int, sort: Document) -> list[Candidate]:
-    """The best `limit` due documents of these lanes, in the order of the claim. Raises DatabaseError."""
+async def read_due(
+    jobs: AsyncJobs, lanes: Sequence[Lane], limit: int, sort: Document, available_slots: int | None = None
+) -> list[Candidate]:
+    """The best `limit` due documents of these lanes, in the order of the claim. Raises DatabaseError.
+
+    With `available_slots` those that need more are left out, for whoever has them.
+    """
+    fields = ("name", "priority") if available_slots is None else ("name", "priority", "slots")
     found: list[Document] = []
     try:
         for start in range(0, len(lanes), MAX_LANES):
-            pipeline = due_pipeline(lanes[start : start + MAX_LANES], limit, sort, jobs.name)
-            pipeline += [{"$project": dict.fromkeys(("name", "priority"), 1)}] if len(lanes) <= MAX_LANES else []
+            pipeline = due_pipeline(lanes[start : start + MAX_LANES], limit, sort, jobs.name, available_slots)
+            pipeline += [{"$project": dict.fromkeys(fields, 1)}] if len(lanes) <= MAX_LANES else []
             cursor = await jobs.aggregate(pipeline, batchSize=limit + 1)  # one reply, not one per 101
             found += await cursor.to_list()
     except PyMongoError as error:
@@ -32,15 +39,19 @@ async def read_due(jobs: AsyncJobs, lanes: Sequence[Lane], limit: int, sort: Doc
     if len(lanes) > MAX_LANES:
         _put_in_order(found, sort)
         del found[limit:]
-    return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
+    if available_slots is None:
+        return [Candidate(each["name"], each["_id"], each.get("priority")) for each in found]
+    return [Candidate(each["name"], each["_id"], each.get("priority"), slots_of(each.get("slots"))) for each in found]
 
 
-def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: str) -> list[Document]:
+def due_pipeline(
+    lanes: Sequence[Lane], limit: int, sort: Document, collection: str, available_slots: int | None = None
+) -> list[Document]:
     """The ids to claim: per lane the first `lane.limit` in the index, then the best `limit` of all lanes.
 
     One lane per job keeps a job with a long backlog from filling the batch of the others.
     """
-    first, *others = (_lane_pipeline(lane, limit, sort) for lane in lanes)
+    first, *others = (_lane_pipeline(lane, limit, sort, available_slots) for lane in lanes)
     if not others:
         return first
     return [
@@ -51,12 +62,16 @@ def due_pipeline(lanes: Sequence[Lane], limit: int, sort: Document, collection: 
     ]
 
 
-def _lane_pipeline(lane: Lane, limit: int, sort: Document) -> list[Document]:
+def _lane_pipeline(lane: Lane, limit: int, sort: Document, available_slots: int | None) -> list[Document]:
+    which, fields = transitions.claimable(lane.name), {"name": 1, **dict.fromkeys(sort, 1)}
+    if available_slots is not None:
+        which["$expr"]["$and"].append({"$lte": [needed(lane.slots), available_slots]})
+        fields["slots"] = 1
     return [
-        {"$match": transitions.claimable(lane.name)},
+        {"$match": which},
         {"$sort": sort},
         {"$limit": min(lane.limit, limit)},
-        {"$project": {"name": 1, **dict.fromkeys(sort, 1)}},
+        {"$project": fields},
     ]
 
 

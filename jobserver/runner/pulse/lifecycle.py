@@ -18,6 +18,7 @@ from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.running import Run, Runs, Stop
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 
@@ -193,9 +194,12 @@ def report_blockage(runs: Runs, blockage: Blockage) -> None:
     )
 
 
-def server_facts(runs: Runs, jobs: Any) -> Mapping[str, Any]:
+def server_facts(runs: Runs, jobs: Any, slots: ServerSlots) -> Mapping[str, Any]:
     """What a server says of itself with every heartbeat."""
-    return {"running": len(runs), "jobs": sorted(jobs)}
+    facts = {"running": len(runs), "jobs": sorted(jobs)}
+    if slots.available is not None:
+        facts["slots"] = {"available": slots.available, "used": slots.used}
+    return facts
 
 
 async def _all_ended(runs: Runs) -> None:

@@ -30,10 +30,12 @@ from jobserver.runner.pulse.running import Run, Runs
 from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.settings import PulseSettings
+from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
@@ -90,8 +92,10 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
+    line = Line(patience=settings.slots_patience, monotonic=monotonic)
     capacity = Capacity(
         jobs=jobs,
+        slots=ServerSlots(available=settings.available_slots, line=line),
         max_concurrency=settings.max_concurrency,
         lock_limit=settings.lock_limit,
         default_lock_limit=settings.default_lock_limit,
@@ -158,7 +162,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         clock=clock,
         version=around.version,
         supervisor=around.supervisor,
-        facts=partial(server_facts, runs, jobs),
+        facts=partial(server_facts, runs, jobs, capacity.slots),
         lost=lost_locks.lease_lost,
         renewed=lost_locks.verify,
         monotonic=monotonic,
