@@ -26,6 +26,8 @@ from jobserver.store.queue import AsyncQueue, SyncQueue
 from jobserver.store.tasks import TaskRequest
 from jobserver.task import Task
 
+NOT_CANCELLED = "it could not be cancelled"
+
 
 class JobClient:
     """For asyncio. Raises DataError for what cannot be stored, DatabaseError when MongoDB is away."""
@@ -114,12 +116,22 @@ class JobClient:
     async def cancel(self, task: Task | Any, *, session: AsyncClientSession | None = None) -> Task:
         """End a task, or any job document by its id, for good, and with it what waits to start after it.
 
-        A run that is under way is not interrupted; it is the last and is not retried, and what starts after the task
-        still follows how it ends. A task that has ended already is returned as it is. Raises UnknownTask, and DataError
-        for the document that holds a job's own schedule.
+        A run that is under way is the last. It is told to stop, and is stopped after a grace period if it does not
+        listen. What has ended already is returned as it is. Of the document that holds a job's own schedule only the
+        run under way is cancelled; where there is none, DataError is raised. Raises UnknownTask, too.
         """
         return await self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed="the task could not be cancelled"
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+        )
+
+    async def cancel_run(self, run_id: str, *, session: AsyncClientSession | None = None) -> bool:
+        """Stop one run by its id (`context.run_id`, `_id` in `jobRuns`), as `cancel` does; whether it was under way.
+
+        Its document goes on: a recurring job or task comes again at its next moment. Raises DataError where that is no
+        id of a run.
+        """
+        return await self._queue.carry_out(
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
         )
 
 
@@ -195,7 +207,13 @@ class SyncJobClient:
     def cancel(self, task: Task | Any, *, session: ClientSession | None = None) -> Task:
         """End a task for good; see JobClient.cancel."""
         return self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed="the task could not be cancelled"
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+        )
+
+    def cancel_run(self, run_id: str, *, session: ClientSession | None = None) -> bool:
+        """Stop one run by its id; see JobClient.cancel_run."""
+        return self._queue.carry_out(
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
         )
 
 

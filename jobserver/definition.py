@@ -25,11 +25,11 @@ class Execution(StrEnum):
     @classmethod
     def parse(cls, value: object, *, field: str) -> Execution:
         """One of the three. Raises ConfigError with "did you mean"."""
-        try:
-            return cls(value)
-        except ValueError:
-            hint = did_you_mean(value, list(cls)) if isinstance(value, str) else ""
-            raise ConfigError(field, f"{excerpt(value)} is none of {', '.join(cls)}{hint}") from None
+        for each in cls:
+            if each == value:
+                return each
+        hint = did_you_mean(value, list(cls)) if isinstance(value, str) else ""
+        raise ConfigError(field, f"{excerpt(value)} is none of {', '.join(cls)}{hint}")
 
     @classmethod
     def usual(cls, *, is_async: bool) -> Execution:

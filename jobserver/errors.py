@@ -5,6 +5,7 @@ JobServerError
 │   ├── RetryableError          try again: the job's policy, or 3 x the default delay
 │   ├── FatalError              never try again
 │   └── JobCancelled            ended on purpose, not a failure
+├── OutOfTime               the run took longer than its max_execution_time
 ├── LockLost                this run's lock is gone: stop, nothing more is stored
 ├── ConfigError             a value somebody wrote is not usable
 │   ├── SettingsError           config.yaml, environment or flags
@@ -51,6 +52,10 @@ class Interrupted(BaseException):
 
     Like KeyboardInterrupt it is no Exception, so that `except Exception` does not catch it; `finally` still cleans up.
     """
+
+
+class OutOfTime(JobServerError):
+    """The run took longer than its `max_execution_time`, was stopped and has failed."""
 
 
 class LockLost(JobServerError):

@@ -26,7 +26,7 @@ def slots_of(value: Any) -> int | None:
     return math.ceil(value) if value < MORE_THAN_ANY else MORE_THAN_ANY
 
 
-def needed(usual: int) -> Expression:
+def needed(usual: Expression) -> Expression:
     """The same inside MongoDB, with what a run of this job usually takes where the document does not say."""
     is_number = {"$in": [{"$type": "$slots"}, ["int", "long", "double"]]}
     return either({"$and": [is_number, {"$gt": ["$slots", 0]}]}, "$slots", usual)

@@ -24,7 +24,8 @@ ABSENT: Final = _Absent()
 class Lane:
     """One job's share of a claim: at most `limit` documents of `name`, each locked for `lock_lifetime`.
 
-    `global_limit` bounds how many of it all servers together may run; `slots` is what one run usually takes here.
+    `global_limit` bounds how many of it all servers together may run; `slots` is what one run usually takes here. A run
+    that takes longer than `longest_run` is stopped.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Lane:
     lock_lifetime: timedelta
     global_limit: int | None = None
     slots: int = 1
+    longest_run: timedelta | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,12 +90,21 @@ class Skipped:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopStep:
+    """One of the steps by which a run was stopped, and when."""
+
+    step: str
+    at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Settlement:
     """How one run ended, and what becomes of its document.
 
     `next_run_at` is when a recurring job is due next, `occurrence_at` the occurrence this stands for, where jitter has
-    moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start.
+    moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start. `steps` are
+    those by which it was stopped.
     """
 
     job: ClaimedJob
@@ -106,6 +117,7 @@ class Settlement:
     skipped: tuple[Skipped, ...] = ()
     retry_in: timedelta | None = None
     reason: str | None = None
+    steps: tuple[StopStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +131,7 @@ class RunRecord:
     result: Any = ABSENT
     error: ErrorRecord | None = None
     reason: str | None = None
+    steps: tuple[StopStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from jobserver.store.admission import needed, slots_of
 from jobserver.store.candidates import Candidate
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import Lane
+from jobserver.store.expressions import NOW, either, literal
 
 MAX_LANES = 400  # MongoDB refuses pipelines of more than 1000 stages
 
@@ -59,6 +60,26 @@ def due_pipeline(
         *({"$unionWith": {"coll": collection, "pipeline": lane}} for lane in others),
         {"$sort": sort},
         {"$limit": limit},
+    ]
+
+
+async def count_oversized(jobs: AsyncJobs, usual: Mapping[str, int], available_slots: int) -> dict[str, int]:
+    """How many due documents of these jobs need more slots than that, by name. Raises DatabaseError."""
+    try:
+        cursor = await jobs.aggregate(oversized_pipeline(usual, available_slots))
+        return {group["_id"]: group["count"] for group in await cursor.to_list()}
+    except PyMongoError as error:
+        raise DatabaseError(f"due jobs could not be counted: {what_mongodb_said(error)}") from error
+
+
+def oversized_pipeline(usual: Mapping[str, int], available_slots: int) -> list[Document]:
+    """Of each job the number of due documents that need more slots; `usual` is what a run of it takes by itself."""
+    large = [name for name, slots in usual.items() if slots > available_slots]
+    needs = needed(either({"$in": ["$name", literal(large)]}, available_slots + 1, 1))
+    too_large = {"$expr": {"$and": [{"$lte": ["$nextRunAt", NOW]}, {"$gt": [needs, available_slots]}]}}
+    return [
+        {"$match": transitions.due(list(usual)) | too_large},
+        {"$group": {"_id": "$name", "count": {"$sum": 1}}},
     ]
 
 

@@ -13,7 +13,7 @@ NOW = "$$NOW"  # the server's clock, the only one that decides
 REMOVE = "$$REMOVE"
 
 LARGEST_COUNT = 2**53  # beyond it programs in JavaScript, such as Pulse, cannot count
-LOCK_FIELDS = ("lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot")
+LOCK_FIELDS = ("lockToken", "lockedAt", "lockedBy", "lockUntil", "globalSlot", "deadlineAt", "cancelRequest")
 OCCURRENCE_FIELDS = ("attempt", "crashes", "scheduledFor", "occurrenceAt")
 
 

@@ -50,6 +50,12 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
         ),
         # reaping, and the queries that people ask about locks: only running documents are in it
         IndexModel([("lockedAt", ASCENDING)], name="locks", partialFilterExpression={"lockedAt": {"$exists": True}}),
+        # cancelling: the few running documents that somebody wants to end
+        IndexModel(
+            [("cancelRequest.token", ASCENDING)],
+            name="cancel_requests",
+            partialFilterExpression={"cancelRequest.token": {"$exists": True}},
+        ),
         # the dead letters: what gave up
         IndexModel(
             [("name", ASCENDING), ("failedAt", DESCENDING)],

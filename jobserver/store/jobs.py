@@ -18,7 +18,7 @@ from jobserver.store.arming import Arming, arm
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
 from jobserver.store.states import Transition
-from jobserver.store.views import moment
+from jobserver.store.views import moment, text
 
 
 class JobStore:
@@ -77,6 +77,19 @@ class JobStore:
         except PyMongoError as error:
             raise DatabaseError(f"{job.name} could not be moved on: {what_mongodb_said(error)}") from error
         return outcome.matched_count == 1
+
+    async def cancel_requests(self, *, owner: str) -> dict[str, str]:
+        """The runs of `owner` that somebody wants to end: why, by run id."""
+        asked = {"cancelRequest.token": {"$gt": ""}, "lockedBy": owner}
+        try:
+            found = await self._jobs.find(asked, {"fence": 1, "lockToken": 1, "cancelRequest": 1}).to_list()
+        except PyMongoError as error:
+            raise DatabaseError(f"cancel requests could not be read: {what_mongodb_said(error)}") from error
+        return {
+            f"{each['_id']}:{each.get('fence')}": text(each["cancelRequest"].get("reason")) or "cancelled"
+            for each in found
+            if each["cancelRequest"]["token"] == each.get("lockToken")
+        }
 
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""

@@ -21,15 +21,24 @@ from jobserver.store.expressions import NOW, is_moment, milliseconds
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
+OVERDUE_AFTER = timedelta(seconds=60)
 HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 
 
 class LockStore:
     """What the reaper does. Raises DatabaseError when MongoDB is away."""
 
-    def __init__(self, *, jobs: SyncJobs, runs: SyncJobs, servers: SyncJobs, grace: timedelta = GRACE) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: SyncJobs,
+        runs: SyncJobs,
+        servers: SyncJobs,
+        grace: timedelta = GRACE,
+        failed_retention: timedelta = timedelta(days=30),
+    ) -> None:
         self._jobs, self._runs, self._servers = jobs, runs, servers
-        self._grace = grace
+        self._grace, self._failed_retention = grace, failed_retention
 
     def reap_dead_servers(self) -> list[ClaimedJob]:
         """Take back every lock whose owner's lease is over, registered or not."""
@@ -67,6 +76,16 @@ class LockStore:
         except PyMongoError as error:
             raise DatabaseError(f"stuck runs could not be looked for: {what_mongodb_said(error)}") from error
 
+    def fail_overdue(self) -> list[ClaimedJob]:
+        """Fail runs that should have been stopped by their own server a minute ago, which lives and does not do it."""
+        overdue = {"deadlineAt": {"$type": "date"}, "$expr": {"$lt": ["$deadlineAt", _ago(OVERDUE_AFTER)]}}
+        reason = "it took longer than its max_execution_time, and its server has not stopped it"
+        try:
+            change = transitions.overrun(reason, self._failed_retention)
+            return self._take_back(overdue, reason, change, mark="settledBy", at="lastFinishedAt")
+        except PyMongoError as error:
+            raise DatabaseError(f"overdue runs could not be looked for: {what_mongodb_said(error)}") from error
+
     def held_runs(self, owner: str) -> set[str]:
         """The run ids that this server holds by MongoDB's word."""
         try:
@@ -76,36 +95,47 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
-        over = {"$subtract": [NOW, milliseconds(self._grace)]}  # `$add` would fail on a lease that is no date
-        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", over]}]}}
+        # On the right side: `$add` would fail on a lease that is no date.
+        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", _ago(self._grace)]}]}}
         return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
+        return self._take_back(which, reason, transitions.reap(reason), mark="crashedToken", at="lastCrashAt")
+
+    def _take_back(
+        self, which: Document, reason: str, change: list[Document], *, mark: str, at: str
+    ) -> list[ClaimedJob]:
+        """Make this change to every held document like these; it leaves the lock's token in `mark`, when in `at`."""
         held = list(self._jobs.find({**HELD, **which}))
         if not held:
             return []
         # What has come to match only now is left to the next look, or it would be taken back without a word.
         seen = {"_id": {"$in": [document["_id"] for document in held]}}
-        self._jobs.update_many({**HELD, **which, **seen}, transitions.reap(reason))
-        return self._recorded([as_claimed(document) for document in held if _is_sound(document)], reason)
+        self._jobs.update_many({**HELD, **which, **seen}, change)
+        sound = [as_claimed(document) for document in held if _is_sound(document)]
+        return self._recorded(sound, reason, mark=mark, at=at)
 
-    def _recorded(self, held: Sequence[ClaimedJob], reason: str) -> list[ClaimedJob]:
+    def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, mark: str, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""
-        ids = {"_id": {"$in": [job.id for job in held]}, "crashedToken": {"$in": [job.token for job in held]}}
-        after = {repr(found["_id"]): found for found in self._jobs.find(ids, {"crashedToken": 1, "lastCrashAt": 1})}
-        reaped = [job for job in held if after.get(repr(job.id), {}).get("crashedToken") == job.token]
+        ids = {"_id": {"$in": [job.id for job in held]}, mark: {"$in": [job.token for job in held]}}
+        after = {repr(found["_id"]): found for found in self._jobs.find(ids, {mark: 1, at: 1})}
+        reaped = [job for job in held if after.get(repr(job.id), {}).get(mark) == job.token]
         records = [
             crash_record(
                 job,
                 server=str(job.document.get("lockedBy")),
                 reason=reason,
-                duration=after[repr(job.id)]["lastCrashAt"] - job.started_at,
+                duration=after[repr(job.id)][at] - job.started_at,
             )
             for job in reaped
         ]
         if records:
             record_runs(self._runs, records)
         return reaped
+
+
+def _ago(length: timedelta) -> Document:
+    return {"$subtract": [NOW, milliseconds(length)]}
 
 
 def _is_sound(document: Document) -> bool:

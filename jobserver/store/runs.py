@@ -89,6 +89,8 @@ def run_document(record: RunRecord) -> Document:
     }
     if record.reason:
         document["reason"] = record.reason
+    if record.steps:
+        document["stopSteps"] = [{"step": each.step, "at": each.at} for each in record.steps]
     if record.result is not ABSENT:
         document["result"] = record.result
     if record.error is not None:

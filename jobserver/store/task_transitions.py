@@ -18,6 +18,7 @@ from jobserver.store.expressions import (
     literal,
 )
 from jobserver.store.states import TRANSITIONS, Transition
+from jobserver.store.stops import cancel_request
 
 Pipeline = list[Document]
 
@@ -61,8 +62,8 @@ def cancel_occurrence(settlement: Any, *, reason: str) -> Pipeline:
     ]
 
 
-def withdraw(*, settlement: Any, reason: str, retention: timedelta) -> Pipeline:
-    """It will not run again; a run that is under way is the last, and is not retried."""
+def withdraw(*, settlement: Any, reason: str, retention: timedelta, stop: bool = False) -> Pipeline:
+    """It will not run again; a run that is under way is the last, and is not retried. `stop` asks it to end now."""
     gone = {field: either(LOCKED, keep(field), REMOVE) for field in ("nextRunAt", "uniqueKey", *OCCURRENCE_FIELDS)}
     return [
         {
@@ -72,6 +73,7 @@ def withdraw(*, settlement: Any, reason: str, retention: timedelta) -> Pipeline:
                 "cancelReason": literal(reason),
                 "expireAt": either(LOCKED, keep("expireAt"), from_now(retention)),
                 "withdrawn": True,
+                **({"cancelRequest": cancel_request(reason)} if stop else {}),
                 **gone,
             }
         },

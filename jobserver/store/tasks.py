@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from bson import ObjectId
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import ConfigError, DataError, ScheduleError, UnknownTask
+from jobserver.excerpt import excerpt
 from jobserver.schedule import Schedule, ScheduleSource
 from jobserver.store import task_transitions
 from jobserver.store.chains import NOTHING_YET, completion_of, follow, runs_again, settlement_of
@@ -22,11 +24,13 @@ from jobserver.store.queue import Desk
 from jobserver.store.recurrence import read_recurrence, stored_moment
 from jobserver.store.states import ENDED, Status
 from jobserver.store.steps import Steps
+from jobserver.store.stops import ask_to_stop
 from jobserver.store.views import moment, text, whole
 from jobserver.task import RETENTION, Task
 
 MOST_LISTED = 10_000
 BY_A_CLIENT = "a client"
+CANCELLED = f"cancelled by {BY_A_CLIENT}"
 
 Recurrence = ScheduleSource | bool | None
 
@@ -87,12 +91,15 @@ def listed(desk: Desk, *, name: str | None, status: str | None, limit: int) -> S
 
 
 def cancel(desk: Desk, task: Any, session: Any) -> Steps[Task]:
-    """It will not run again, nor what starts after it. Raises UnknownTask, and DataError for a job's own schedule."""
+    """It will not run again, nor what starts after it; the run under way is asked to end.
+
+    Of a job's own schedule only the run under way. Raises UnknownTask, and DataError where there is none.
+    """
     if session is not None:  # something may be scheduled after it in the same transaction
         yield from desk.keep_keys_unique()
     id_ = task.id if isinstance(task, Task) else task
     change = task_transitions.withdraw(
-        settlement=f"cancelled:{uuid4().hex}", reason=f"cancelled by {BY_A_CLIENT}", retention=RETENTION
+        settlement=f"cancelled:{uuid4().hex}", reason=CANCELLED, retention=RETENTION, stop=True
     )
     live = [{field: {"$ne": None}} for field in ("nextRunAt", "lockToken", "lockedAt", "follows")]
     waits_or_runs = {"_id": {"$eq": id_}, "type": {"$ne": "single"}, "$or": live}
@@ -104,11 +111,25 @@ def cancel(desk: Desk, task: Any, session: Any) -> Steps[Task]:
     if found is None:
         raise UnknownTask(id_)
     if found.get("type") == "single":
+        if (yield from cancel_run(desk, f"{id_}:{found.get('fence')}", session)):
+            return as_task(found)
         raise DataError(
-            f"{id_} is the schedule of job {found.get('name')!r}: set enabled to false in its configuration"
+            f"{id_} is the schedule of job {found.get('name')!r}, which does not run now: set enabled to false in its "
+            "configuration to end the schedule"
         )
     yield from _follow(desk, id_, session)
     return as_task(found)
+
+
+def cancel_run(desk: Desk, run_id: str, session: Any) -> Steps[bool]:
+    """Ask the server of this run to stop it, and no other run of its document; whether it was under way."""
+    id_, _, fence = run_id.rpartition(":")
+    if not (id_ and fence.isdecimal()):
+        raise DataError(f"{excerpt(run_id)} is not the id of a run: it is <document id>:<number>, as in jobRuns")
+    ids = [id_, ObjectId(id_)] if ObjectId.is_valid(id_) else [id_]
+    under_way = {"_id": {"$in": ids}, "fence": int(fence), "lockToken": {"$gt": ""}}
+    asked = yield desk.jobs.update_one(under_way, ask_to_stop(CANCELLED), session=session)
+    return bool(asked.matched_count)
 
 
 def as_task(document: Mapping[str, Any]) -> Task:

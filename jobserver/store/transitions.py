@@ -34,6 +34,7 @@ from jobserver.store.expressions import (
     since,
 )
 from jobserver.store.states import TRANSITIONS, Transition
+from jobserver.store.stops import deadline
 from jobserver.task import RETENTION
 
 MAX_CRASHES = 3
@@ -94,6 +95,7 @@ def claim(lanes: Sequence[Lane], *, token: str, owner: str) -> Pipeline:
                 "fence": plus("fence", 1),
                 "attempt": plus("attempt", 1),
                 "runCount": plus("runCount", 1),
+                **deadline(lanes),
             }
         },
         {"$unset": ["progress", "progressData", "expireAt", "cancelReason", "withdrawn"]},
@@ -225,6 +227,30 @@ def reap(reason: str) -> Pipeline:
         },
         {"$unset": list(LOCK_FIELDS)},
         WITHDRAWN_IS_OVER,
+    ]
+
+
+def overrun(reason: str, retention: timedelta) -> Pipeline:
+    """running → failed: its own server has not stopped it in time, so another one says so.
+
+    What recurs stays due, for nobody here knows its schedule; what does not is over.
+    """
+    recurs = {"$or": [{"$eq": ["$type", "single"]}, is_there("recurrence"), is_there("repeatInterval")]}
+    is_over = {"$or": [{"$not": [recurs]}, WITHDRAWN]}
+    return [
+        {
+            "$set": {
+                "status": TRANSITIONS[Transition.FAIL].target,
+                "lastFinishedAt": NOW,
+                "duration": since("lastRunAt"),
+                "settledBy": "$lockToken",
+                "nextRunAt": either(is_over, REMOVE, keep("nextRunAt")),
+                "expireAt": either(is_over, from_now(retention), keep("expireAt")),
+                "uniqueKey": either(is_over, REMOVE, keep("uniqueKey")),
+                **_failure(ErrorRecord(message=reason)),
+            }
+        },
+        {"$unset": [*LOCK_FIELDS, *OCCURRENCE_FIELDS]},
     ]
 
 

@@ -14,7 +14,7 @@ from jobserver.definition import JobDefinition
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
-from jobserver.runner.pulse.running import Lender
+from jobserver.runner.pulse.run import Lender
 
 EMBEDDED = "embedded"
 _WAYS = "database='embedded' for a MongoDB of its own, an EmbeddedMongo, a mongodb:// URI, or a database handle"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobserver.runner.pulse.running import Run
+from jobserver.runner.pulse.run import Run
 from jobserver.runner.pulse.settling import HISTORY
 from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement, Skipped
 from jobserver.store.states import Status

@@ -19,7 +19,7 @@ from jobserver.execution.outcome import SKIPPED, interrupted
 from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.runner.pulse.misfire import OVERLAPPED
 from jobserver.runner.pulse.missed import MissedOccurrences
-from jobserver.runner.pulse.running import Lender, Run, Stop
+from jobserver.runner.pulse.run import Lender, Run, Stop
 from jobserver.runner.pulse.verdict import judge
 from jobserver.store.enqueue import Request, check_storable, checked_priority, data_of, due_at
 from jobserver.store.recurrence import first_occurrence
@@ -108,7 +108,7 @@ class VirtualServer:
         """The server is away for so long; what is under way is given back first, and its attempt does not count."""
         self._refuse_while_advancing()
         for under_way in self._under_way:
-            under_way.run.interrupt(Stop.SHUTDOWN, "the server was shut down")
+            under_way.run.mark(Stop.SHUTDOWN, "the server was shut down")
             self._settle(under_way.run, interrupted())
         self._under_way.clear()
         self.now += length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
 import time
@@ -78,8 +79,11 @@ def definition(run: Callable[..., Any]) -> JobDefinition:
 
 async def call(run: Callable[..., Any], line: Line | None = None) -> Outcome:
     """As a server would: `async def` inline, `def` in a thread."""
-    way = run_inline if inspect.iscoroutinefunction(run) else run_in_thread
-    return await way(definition(run), line or Line())
+    return await executor(definition(run)).call(definition(run), line or Line())
+
+
+def executor(plan: JobDefinition) -> InlineExecutor | ThreadExecutor:
+    return InlineExecutor() if plan.is_async else ThreadExecutor()
 
 
 Body = Callable[[Any], Any]
@@ -278,7 +282,7 @@ async def test_a_constructor_that_raises_fails_the_run() -> None:
     for run in (inline(lambda done: None), threaded(lambda done: None)):
         plan = definition(run)
         plan.job_class.__init__ = fail  # type: ignore[method-assign]
-        outcome = await (run_inline if plan.is_async else run_in_thread)(plan, Line())
+        outcome = await executor(plan).call(plan, Line())
         assert (outcome.kind, outcome.message) == (FAILED, "not even begun")
 
 
@@ -437,7 +441,7 @@ class Blocking:
         assert self.go.wait(10)
 
 
-async def test_a_thread_that_is_cancelled_is_told_and_waited_for() -> None:
+async def test_a_thread_that_is_told_sees_it_and_may_still_have_the_last_word() -> None:
     blocking = Blocking()
 
     def run(self: Job, context: JobContext) -> str:
@@ -445,14 +449,16 @@ async def test_a_thread_that_is_cancelled_is_told_and_waited_for() -> None:
         assert context.cancelled.wait(10)
         return "told"
 
-    task = asyncio.create_task(call(run))
+    line, threads = Line(), ThreadExecutor()
+    task = asyncio.create_task(threads.call(definition(run), line))
     await blocking.begun.wait()
-    task.cancel()
+    line.cancelled.set()
+    threads.tell(line)
     assert (await task).result == "told"
 
 
 @pytest.mark.parametrize("last", ["progress", "touch"])
-async def test_a_thread_that_is_cancelled_learns_it_from_its_next_sign_of_life(last: str) -> None:
+async def test_a_thread_that_was_told_learns_it_from_its_next_sign_of_life(last: str) -> None:
     blocking = Blocking()
 
     def run(self: Job, progress: Any) -> None:
@@ -462,31 +468,45 @@ async def test_a_thread_that_is_cancelled_learns_it_from_its_next_sign_of_life(l
     line = Line()
     task = asyncio.create_task(call(run, line))
     await blocking.begun.wait()
-    task.cancel()
-    await turn()
+    line.cancelled.set()
     blocking.go.set()
     outcome = await task
-    assert outcome.kind is INTERRUPTED
-    assert isinstance(outcome.error, JobCancelled)
+    assert (outcome.kind, type(outcome.error)) == (OutcomeKind.CANCELLED, JobCancelled)
     assert (line.reports, line.touches) == ([], 0)
 
 
-async def test_a_thread_that_is_cancelled_twice_is_given_up() -> None:
-    blocking = Blocking()
+async def test_a_thread_that_does_not_listen_is_interrupted_where_it_is_and_cleans_up() -> None:
+    loop, begun, cleaned = asyncio.get_running_loop(), asyncio.Event(), []
 
+    def run(self: Job) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        try:
+            while True:
+                with contextlib.suppress(Exception):  # as a job may well do
+                    time.sleep(0.001)
+        finally:
+            cleaned.append(True)
+
+    line, threads = Line(), ThreadExecutor()
+    task = asyncio.create_task(threads.call(definition(run), line))
+    await begun.wait()
+    threads.interrupt(line)
+    outcome = await task
+    assert (outcome.kind, cleaned) == (INTERRUPTED, [True])
+    assert "time.sleep" in outcome.stack
+
+
+async def test_an_interruption_never_reaches_a_thread_whose_run_has_ended() -> None:
     def run(self: Job) -> str:
-        blocking.wait()
-        return "too late"
+        return "done"
 
-    task = asyncio.create_task(call(run))
-    await blocking.begun.wait()
-    task.cancel()
-    await turn()
-    assert not task.done()
-    task.cancel()
-    assert (await task).kind is INTERRUPTED
-    blocking.go.set()
-    await until(lambda: not [thread for thread in threading.enumerate() if thread.name == "run 7:1"])
+    line, threads = Line(), ThreadExecutor()
+    for _ in range(200):
+        task = asyncio.create_task(threads.call(definition(run), line))
+        await turn()
+        threads.interrupt(line)
+        outcome = await asyncio.wait_for(task, 10)
+        assert outcome.kind in (COMPLETED, INTERRUPTED)
 
 
 def test_a_thread_that_ends_after_its_loop_says_nothing() -> None:
@@ -502,16 +522,21 @@ def test_a_thread_that_ends_after_its_loop_says_nothing() -> None:
 
         task = asyncio.create_task(call(run))
         await begun.wait()
-        for _ in range(2):
-            task.cancel()
-            await turn()
-        await task
+        task.cancel()
+        await asyncio.wait({task})
 
     asyncio.run(give_up())
     go.set()
     for thread in threading.enumerate():
         if thread.name == "run 7:1":
             thread.join(10)
+
+
+@pytest.mark.parametrize("way", [InlineExecutor, ThreadExecutor])
+async def test_a_step_for_a_run_that_is_not_under_way_does_nothing(way: Callable[[], Any]) -> None:
+    executor = way()
+    for step in (executor.tell, executor.interrupt, executor.stop):
+        step(Line())
 
 
 async def turn() -> None:

@@ -21,8 +21,11 @@ from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.lifecycle import report_blockage
-from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.run import Run, Stop
+from jobserver.runner.pulse.running import Runs
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.admission import Line
 from jobserver.store.documents import ClaimedJob
 
 MANUAL = Schedule.parse("manual")
@@ -74,7 +77,13 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
     jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
     jobs.put(DEFINITION, SETTINGS)
     lease.renewed("this server", sent_at=time.monotonic())
-    capacity = Capacity(jobs=jobs, max_concurrency=1, lock_limit=0, default_lock_limit=0)
+    capacity = Capacity(
+        jobs=jobs,
+        slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
+        max_concurrency=1,
+        lock_limit=0,
+        default_lock_limit=0,
+    )
     ends: list[tuple[Run, Outcome]] = []
     runs = Runs(
         store=UNUSED,
@@ -83,14 +92,17 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
         wakeups=Wakeups(monotonic=time.monotonic),
         lease=lease,
         databases=UNUSED,
+        executors=UNUSED,
         may_run=UNUSED,
         settle=lambda run, outcome: ends.append((run, outcome)),
+        cancel_grace=timedelta(minutes=1),
+        now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
     )
     capacity.claimed(Counter([DEFINITION.name]))
     runs.begin(claimed_by("this server"))
     (run,) = runs
-    run.interrupt(Stop.SHUTDOWN, "the server shuts down")
+    runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
     assert run.task is not None
     await asyncio.wait({run.task})
     assert len(runs) == 0

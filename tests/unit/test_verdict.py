@@ -18,7 +18,7 @@ from jobserver.job import Job
 from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_recurrence, own_retry
 from jobserver.runner.pulse.jobs import KnownJob
-from jobserver.runner.pulse.running import Run, Stop, idempotency_key
+from jobserver.runner.pulse.run import Run, Stop, idempotency_key
 from jobserver.runner.pulse.verdict import MAX_RESULT_BYTES, judge
 from jobserver.schedule import Schedule
 from jobserver.store.claims import as_claimed
@@ -185,25 +185,55 @@ def test_a_run_that_was_interrupted_without_a_reason_of_ours_has_failed() -> Non
 @pytest.mark.parametrize("outcome", [interrupted(), failed(ValueError("x")), failed(JobCancelled("x"))], ids=str)
 def test_a_run_that_was_stopped_goes_back_without_counting(stop: Stop, outcome: Outcome) -> None:
     run = a_run(RECURRING, schedule=EVERY_MINUTE, retry=MINUTES_RETRY)
-    run.interrupt(stop, "we stop")
+    run.mark(stop, "we stop")
     told = verdict(run, outcome)
     assert (told.transition, told.error, told.next_run_at) == (Transition.RELEASE, None, None)
 
 
 def test_a_run_that_was_stuck_counts_as_a_crash() -> None:
     run = a_run()
-    run.interrupt(Stop.STUCK, "no progress")
-    run.interrupt(Stop.SHUTDOWN, "later")
+    run.mark(Stop.STUCK, "no progress")
+    run.mark(Stop.SHUTDOWN, "later")
     told = verdict(run, interrupted())
     assert (told.transition, told.reason) == (Transition.REAP, "no progress")
     assert told.error is not None
     assert told.error.message == "no progress"
 
 
-@pytest.mark.parametrize("stop", list(Stop))
+@pytest.mark.parametrize("outcome", [interrupted(), failed(ValueError("x")), completed("at last")], ids=str)
+def test_a_run_that_somebody_cancelled_is_cancelled_whatever_it_says_at_last(outcome: Outcome) -> None:
+    run = a_run(RECURRING, schedule=EVERY_MINUTE, retry=MINUTES_RETRY)
+    run.mark(Stop.CANCELLED, "cancelled by a client")
+    told = verdict(run, outcome)
+    assert (told.transition, told.reason, told.next_run_at) == (
+        Transition.CANCEL,
+        "cancelled by a client",
+        DUE + MINUTE,
+    )
+
+
+@pytest.mark.parametrize("outcome", [interrupted(), failed(ValueError("x")), completed("at last")], ids=str)
+def test_a_run_over_its_time_has_failed_and_is_retried_like_any_failure(outcome: Outcome) -> None:
+    run = a_run(retry=MINUTES_RETRY)
+    run.mark(Stop.OVERTIME, "it took too long")
+    told = verdict(run, outcome)
+    assert (told.transition, told.retry_in) == (Transition.RETRY, MINUTE)
+    assert told.error is not None
+    assert told.error.message == "it took too long"
+
+
+def test_a_lost_lock_is_the_last_word_on_why_a_run_was_stopped() -> None:
+    run = a_run()
+    run.mark(Stop.CANCELLED, "cancelled by a client")
+    run.mark(Stop.LOCK_LOST, "its document is gone")
+    run.mark(Stop.OVERTIME, "later")
+    assert verdict(run, interrupted()).transition is Transition.RELEASE
+
+
+@pytest.mark.parametrize("stop", [Stop.LOCK_LOST, Stop.STUCK, Stop.SHUTDOWN])
 def test_a_run_that_came_to_its_result_all_the_same_is_completed(stop: Stop) -> None:
     run = a_run()
-    run.interrupt(stop, "we stop")
+    run.mark(stop, "we stop")
     assert run.cancelled
     assert verdict(run, completed("just in time")).transition is Transition.COMPLETE
 

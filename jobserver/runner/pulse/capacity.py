@@ -79,4 +79,5 @@ class Capacity:
             lock_lifetime=job.settings.lock_lifetime,
             global_limit=job.settings.global_concurrency,
             slots=job.settings.slots,
+            longest_run=job.settings.max_execution_time,
         )

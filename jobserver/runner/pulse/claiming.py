@@ -74,6 +74,11 @@ class ClaimLoop:
         with suppress(DatabaseError):  # what is not begun now, the shutdown gives back
             await self._begin_locked()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to claim nothing more."""
+        return self._stopping
+
     def stop(self) -> None:
         """Claim nothing more; the claim under way is still begun or given back."""
         self._stopping = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,15 +17,17 @@ from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.heartbeat import Heartbeat
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
-from jobserver.runner.pulse.running import Run, Runs, Stop
+from jobserver.runner.pulse.run import Run, Stop
+from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 
-TOLD_TO_STOP = 3.0  # seconds between telling a run to stop and giving it up
+LAST_GRACE = timedelta(seconds=4)  # from telling the runs that the server shuts down to stopping them
 LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
 LOOK_FOR_STUCK = 1.0
+LOOK_AGAIN = 0.2
 AFTER_FAULT = 1.0
 BLOCKED_BY_JOB = "use `def run` for blocking code: it gets a thread of its own"
 BLOCKED_BY_OTHERS = "no job was running: the machine is overloaded or was paused, or a thread holds the interpreter"
@@ -48,6 +51,7 @@ class PulseLifecycle:
         listener: Listener,
         loop_watch: LoopWatch,
         reporter: RunReporter,
+        chores: Mapping[str, Callable[[], Awaitable[None]]],
         owner: Callable[[], str],
         dispose: Callable[[], Any],
         grace: timedelta,
@@ -55,6 +59,7 @@ class PulseLifecycle:
         self._prepare, self._store, self._heartbeat, self._reaper = prepare, store, heartbeat, reaper
         self._claims, self._runs, self._settling, self._listener = claims, runs, settling, listener
         self._loop_watch, self._reporter, self._owner, self._dispose = loop_watch, reporter, owner, dispose
+        self._chores = chores
         self._grace = grace.total_seconds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hurry = asyncio.Event()
@@ -69,8 +74,17 @@ class PulseLifecycle:
         self._heartbeat.start()
         self._reaper.start()
         self._loop_watch.start()
-        chores = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        own = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        chores = {**own, **self._chores}
         self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
+
+    async def drain(self) -> None:
+        if self._tasks and not self._closing:
+            self._claims.stop()
+            self._heartbeat.soon()
+            await asyncio.wait({self._tasks["claiming"]})
+            await _all_ended(self._runs)
+            await self._settling.drain()
 
     async def close(self, *, hurry: bool = False) -> None:
         if hurry:
@@ -105,13 +119,10 @@ class PulseLifecycle:
             waiting.cancel()
 
     async def _stop_runs(self) -> None:
-        """Tell every run, then give up those that do not listen: what they hold goes back to the queue."""
-        for _ in ("told", "given up"):
-            for run in self._runs:
-                run.interrupt(Stop.SHUTDOWN, "the server shuts down")
-            await _within(TOLD_TO_STOP, asyncio.ensure_future(_all_ended(self._runs)))
+        """What they hold goes back to the queue, also of those that do not listen."""
         for run in self._runs:
-            _log.error("run does not stop", name=run.job.name, run=run.job.run_id)
+            self._runs.stop(run, Stop.SHUTDOWN, "the server shuts down", grace=LAST_GRACE)
+        await _within(LAST_GRACE.total_seconds() + LAST_WORDS, asyncio.ensure_future(_all_ended(self._runs)))
 
     async def _store_last_words(self) -> None:
         if not await _within(LAST_WORDS, asyncio.ensure_future(self._settling.drain())):
@@ -131,15 +142,28 @@ class PulseLifecycle:
             _log.error("locks not given back", error=str(error), freed_by="the reaper of another server")
 
     async def _watch_runs(self) -> None:
-        """Stop runs whose lock has expired; another server may have the document by now."""
+        """Stop runs whose lock has expired, for another server may have the document by now, and cancelled ones."""
         while True:
             await asyncio.sleep(LOOK_FOR_STUCK)
             self._reporter.flush()
-            for run in self._runs:
-                if run.stop is None and run.is_stuck():
-                    lifetime = run.known.settings.lock_lifetime
-                    _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
-                    run.interrupt(Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+            self._stop_stuck()
+            if len(self._runs):
+                await self._stop_cancelled()
+
+    def _stop_stuck(self) -> None:
+        for run in self._runs:
+            if run.stop is None and run.is_stuck():
+                lifetime = run.known.settings.lock_lifetime
+                _log.warning("run is stuck", name=run.job.name, run=run.job.run_id, lock_lifetime=str(lifetime))
+                self._runs.stop(run, Stop.STUCK, f"no progress within the lock lifetime of {lifetime}")
+
+    async def _stop_cancelled(self) -> None:
+        """Those that somebody wants to end; while MongoDB is away nobody can say so."""
+        with suppress(DatabaseError):
+            asked = await self._store.cancel_requests(owner=self._owner())
+            for run in self._runs if asked else ():
+                if run.run_id in asked:
+                    self._runs.stop(run, Stop.CANCELLED, asked[run.run_id])
 
 
 async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:
@@ -156,8 +180,15 @@ async def kept_up(name: str, chore: Callable[[], Awaitable[None]]) -> None:
 class LostLocks:
     """Brings the heartbeat thread's findings to the runs on the event loop."""
 
-    def __init__(self, *, runs: Runs, held_runs: Callable[[str], set[str]], loop: asyncio.AbstractEventLoop) -> None:
-        self._runs, self._held_runs, self._loop = runs, held_runs, loop
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        held_runs: Callable[[str], set[str]],
+        loop: asyncio.AbstractEventLoop,
+        grace: timedelta,
+    ) -> None:
+        self._runs, self._held_runs, self._loop, self._grace = runs, held_runs, loop, grace
 
     def lease_lost(self, owner: str, reason: str) -> None:
         """Every run here has lost its lock."""
@@ -175,9 +206,9 @@ class LostLocks:
     def _interrupt(self, runs: list[Run], reason: str) -> None:
         alive = {id(run) for run in self._runs}
         for run in runs:
-            if id(run) in alive and run.stop is None:
+            if id(run) in alive and run.stop is not Stop.LOCK_LOST:
                 _log.warning("lock lost", name=run.job.name, run=run.job.run_id, reason=reason)
-                run.interrupt(Stop.LOCK_LOST, reason)
+                self._runs.stop(run, Stop.LOCK_LOST, reason, grace=self._grace)
 
 
 def report_blockage(runs: Runs, blockage: Blockage) -> None:
@@ -194,9 +225,11 @@ def report_blockage(runs: Runs, blockage: Blockage) -> None:
     )
 
 
-def server_facts(runs: Runs, jobs: Any, slots: ServerSlots) -> Mapping[str, Any]:
+def server_facts(runs: Runs, jobs: Any, slots: ServerSlots, claims: ClaimLoop) -> Mapping[str, Any]:
     """What a server says of itself with every heartbeat."""
     facts = {"running": len(runs), "jobs": sorted(jobs)}
+    if claims.is_stopping:
+        facts["draining"] = True
     if slots.available is not None:
         facts["slots"] = {"available": slots.available, "used": slots.used}
     return facts
@@ -205,7 +238,7 @@ def server_facts(runs: Runs, jobs: Any, slots: ServerSlots) -> Mapping[str, Any]
 async def _all_ended(runs: Runs) -> None:
     while len(runs):
         tasks = [run.task for run in runs if run.task is not None]
-        await asyncio.wait(tasks, return_when=asyncio.ALL_COMPLETED)
+        await asyncio.wait(tasks, timeout=LOOK_AGAIN, return_when=asyncio.ALL_COMPLETED)  # one may be given up
 
 
 async def _within(seconds: float, waiting: asyncio.Future[Any]) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.misfire import MISSED, Due, due_by
 from jobserver.runner.pulse.recurrence import is_task, recurrence
-from jobserver.runner.pulse.running import Run, Stop
+from jobserver.runner.pulse.run import Run, Stop
 from jobserver.store.documents import ClaimedJob, Skipped
 
 DISABLED = "its job is disabled"

@@ -52,7 +52,7 @@ class Reaper:
 
     def step(self) -> float:
         """Look once; the seconds until the next look, spread so that servers do not look together."""
-        freed = self._reap()
+        freed = self._reap() | {job.name for job in self._locks.fail_overdue()}
         settings = self._jobs.settings()
         self._strays.adopt({name: each.priority for name, each in settings.items()})
         if settings and self._monotonic() >= self._strays_at:

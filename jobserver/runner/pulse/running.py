@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobserver.definition import Execution, JobDefinition
-from jobserver.errors import DatabaseError, LockLost, ScheduleError
+from jobserver.definition import Execution
+from jobserver.errors import ScheduleError
 from jobserver.execution import Executor, Outcome
 from jobserver.execution.outcome import SKIPPED, failed, interrupted
-from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
+from jobserver.runner.pulse.ladder import Ladder
+from jobserver.runner.pulse.run import Lender, Locks, Run, Stop
 from jobserver.runner.pulse.wakeups import Wakeups
-from jobserver.store.documents import ClaimedJob, ProgressReport
-from jobserver.store.views import moment
+from jobserver.store.documents import ClaimedJob
 
 if TYPE_CHECKING:
     from jobserver.runner.pulse.lease import Lease
@@ -27,145 +26,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("jobserver")
 
 
-class Locks(Protocol):
-    """Where the signs of life of a run are stored."""
-
-    async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: ProgressReport | None = None) -> bool:
-        """Extend the run's lock from now, with a progress report or without; False when the lock is lost."""
-        ...
-
-
-class Lender(Protocol):
-    """Who has the database handle that a job's `run` works with."""
-
-    def lend(self, definition: JobDefinition) -> Any:
-        """The handle: async for `async def run`, synchronous for `def run`."""
-        ...
-
-
-class Stop(StrEnum):
-    """Why a run was stopped from outside."""
-
-    LOCK_LOST = "lock lost"
-    STUCK = "stuck"
-    SHUTDOWN = "shutdown"
-
-
-class Run:
-    """One claimed document on its way; also the job's lifeline to its lock."""
-
-    __slots__ = (
-        *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
-        *(
-            "began_at",
-            "cancelled",
-            "has_begun",
-            "job",
-            "known",
-            "name",
-            "run_id",
-            "server",
-            "stop",
-            "stop_reason",
-            "task",
-        ),
-    )
-
-    def __init__(
-        self,
-        job: ClaimedJob,
-        known: KnownJob,
-        *,
-        store: Locks,
-        databases: Lender,
-        server: str,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.job, self.known, self.server = job, known, server
-        self.name, self.run_id = job.name, job.run_id
-        self._store, self._databases, self._monotonic = store, databases, monotonic
-        self.began_at = self._alive_at = monotonic()
-        self.cancelled = CancelFlag()
-        self.has_begun = False
-        self.stop: Stop | None = None
-        self.stop_reason = ""
-        self.task: asyncio.Task[None] | None = None
-        self._context: JobContext | None = None
-
-    @property
-    def data(self) -> Any:
-        """What was enqueued with the document; nothing, absent or null, is an empty mapping."""
-        data = self.job.document.get("data")
-        return {} if data is None else data
-
-    @property
-    def context(self) -> JobContext:
-        """What the job may know of this run."""
-        if self._context is None:
-            job = self.job
-            self._context = JobContext(
-                name=job.name,
-                job_id=job.id,
-                run_id=job.run_id,
-                attempt=job.attempt,
-                fence=job.fence,
-                idempotency_key=idempotency_key(job),
-                scheduled_at=job.scheduled_at,
-                server=self.server,
-                last_completed_at=moment(job.document.get("lastCompletedAt")),
-                cancelled=self.cancelled,
-            )
-        return self._context
-
-    def database(self) -> Any:
-        """The handle that this job's `run` works with."""
-        return self._databases.lend(self.known.definition)
-
-    async def touch(self) -> None:
-        """Extend the lock. Raises LockLost."""
-        await self._sign_of_life(None)
-
-    async def report(self, total: float, current: float, message: str | None) -> None:
-        """Store progress and extend the lock. Raises LockLost."""
-        await self._sign_of_life(ProgressReport(total=total, current=current, message=message))
-
-    def interrupt(self, stop: Stop, reason: str) -> None:
-        """Tell the job to stop; the first reason stays."""
-        if self.stop is None:
-            self.stop, self.stop_reason = stop, reason
-        self.cancelled.set()
-        # A task that is cancelled before its first step never runs at all: nobody would settle it and free its slot.
-        if self.task is not None and self.has_begun:
-            self.task.cancel(reason)
-
-    def elapsed(self) -> timedelta:
-        """Since it began here."""
-        return timedelta(seconds=self._monotonic() - self.began_at)
-
-    def is_stuck(self) -> bool:
-        """Whether its last sign of life is a whole lock lifetime ago."""
-        return self._monotonic() - self._alive_at > self.known.settings.lock_lifetime.total_seconds()
-
-    async def _sign_of_life(self, report: ProgressReport | None) -> None:
-        if self.stop not in (Stop.LOCK_LOST, Stop.STUCK):
-            sent_at = self._monotonic()
-            lifetime = self.known.settings.lock_lifetime
-            try:
-                held = await self._store.touch(self.job, lock_lifetime=lifetime, report=report)
-            except DatabaseError as error:
-                # No reason for the run to fail: it has its lock until the lease or the lock lifetime is over.
-                _log.warning("progress not stored", name=self.name, run=self.run_id, error=str(error))
-                return
-            if held:
-                self._alive_at = sent_at
-                return
-            self.stop, self.stop_reason = Stop.LOCK_LOST, "another claim holds the document, or it was removed"
-        self.cancelled.set()
-        raise LockLost(self.job.name, self.job.id, self.stop_reason)
-
-
 class Runs:
-    """All runs of this server: begins them, hands each end to `settle`. `may_run` is asked before a recurring one."""
+    """All runs of this server: begins them, hands each end to `settle`. `may_run` is asked before a recurring one.
+
+    `cancel_grace` is the usual time from telling a run to stop to stopping it. `given_up` counts the runs that are over
+    for everybody but their own code, which nothing could end.
+    """
 
     def __init__(
         self,
@@ -179,13 +45,17 @@ class Runs:
         executors: Mapping[Execution, Executor],
         may_run: Callable[[Run], Awaitable[bool]],
         settle: Callable[[Run, Outcome], None],
+        cancel_grace: timedelta,
+        now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
         self._wakeups, self._lease, self._databases = wakeups, lease, databases
         self._executors, self._may_run, self._settle = executors, may_run, settle
+        self._ladder = Ladder(grace=cancel_grace, give_up=self._give_up, now=now)
         self._monotonic = monotonic
         self._runs: dict[str, Run] = {}
+        self.given_up = 0
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
@@ -207,24 +77,47 @@ class Runs:
         self._runs[job.run_id] = run
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
 
+    def stop(self, run: Run, stop: Stop, reason: str, *, grace: timedelta | None = None) -> None:
+        """Stop one of these runs, in steps."""
+        if run.run_id in self._runs:
+            self._ladder.begin(run, stop, reason, grace=grace)
+
     async def _execute(self, run: Run) -> None:
         run.has_begun = True
+        if (longest := run.known.settings.max_execution_time) is not None:
+            self._ladder.limit(run, longest)
         outcome = await self._call(run) if run.stop is None else interrupted()
-        del self._runs[run.job.run_id]
-        self._capacity.ended(run.job)
-        self._wakeups.nudge()
-        self._settle(run, outcome)
+        self._ladder.end(run)
+        if not run.given_up:
+            self._end(run, outcome)
+        else:
+            self.given_up -= 1
+            _log.info("run ended after all", name=run.name, run=run.run_id, note="it was given up before")
 
     async def _call(self, run: Run) -> Outcome:
-        definition = run.known.definition
         try:
             if run.job.recurring and not await self._may_run(run):
                 return SKIPPED if run.stop is None else interrupted()
-            return await self._executors[run.known.execution].call(definition, run)
+            if run.stop is not None:
+                return interrupted()
+            run.executor = self._executors[run.known.execution]
+            return await run.executor.call(run.known.definition, run)
         except ScheduleError as error:  # the recurrence of a task
             return failed(error)
         except asyncio.CancelledError as error:  # a second time
             return interrupted(error)
+
+    def _give_up(self, run: Run) -> None:
+        run.given_up = True
+        self.given_up += 1
+        _log.error("run does not stop", name=run.name, run=run.run_id, note="its slot is free, its code goes on")
+        self._end(run, interrupted())
+
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        del self._runs[run.run_id]
+        self._capacity.ended(run.job)
+        self._wakeups.nudge()
+        self._settle(run, outcome)
 
     def _give_back(self, job: ClaimedJob, known: KnownJob | None) -> None:
         if known is None:
@@ -236,11 +129,6 @@ class Runs:
 
     def _run(self, job: ClaimedJob, known: KnownJob, server: str) -> Run:
         return Run(job, known, store=self._store, databases=self._databases, server=server, monotonic=self._monotonic)
-
-
-def idempotency_key(job: ClaimedJob) -> str:
-    """The same for every attempt at one occurrence: the document, and for a recurring one the occurrence's moment."""
-    return f"{job.id}:{int(job.scheduled_at.timestamp() * 1000)}" if job.recurring else str(job.id)
 
 
 _NOBODY: Any = None

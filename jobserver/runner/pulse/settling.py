@@ -156,7 +156,12 @@ def _record(settlement: Settlement, *, server: str, lost: bool) -> RunRecord:
     if lost:
         error = ErrorRecord(message="lock lost: what this run came to was not stored")
         return RunRecord(
-            job=settlement.job, status=Status.FAILED, server=server, duration=settlement.duration, error=error
+            job=settlement.job,
+            status=Status.FAILED,
+            server=server,
+            duration=settlement.duration,
+            error=error,
+            steps=settlement.steps,
         )
     return RunRecord(
         job=settlement.job,
@@ -165,5 +170,6 @@ def _record(settlement: Settlement, *, server: str, lost: bool) -> RunRecord:
         duration=settlement.duration,
         result=settlement.result,
         error=settlement.error,
-        reason=settlement.reason if settlement.transition is Transition.SKIP else None,
+        reason=settlement.reason if settlement.transition in (Transition.SKIP, Transition.CANCEL) else None,
+        steps=settlement.steps,
     )

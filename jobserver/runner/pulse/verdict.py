@@ -6,24 +6,33 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from jobserver.errors import DataError, FatalError, RetryableError, ScheduleError
+from jobserver.errors import DataError, FatalError, JobCancelled, OutOfTime, RetryableError, ScheduleError
 from jobserver.execution import Outcome, OutcomeKind
+from jobserver.execution.outcome import failed
 from jobserver.retry import Retry
 from jobserver.runner.pulse.foreign import own_retry
 from jobserver.runner.pulse.misfire import catches_up, following, overlapped
 from jobserver.runner.pulse.recurrence import Recurrence, recurrence
-from jobserver.runner.pulse.running import Run, Stop
+from jobserver.runner.pulse.run import Run, Stop
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
 from jobserver.store.enqueue import check_storable
 from jobserver.store.states import Transition
 
 MAX_RESULT_BYTES = 1024 * 1024
+GIVEN_BACK = (Stop.LOCK_LOST, Stop.STUCK, Stop.SHUTDOWN)
 
 
 def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Callable[[], float]) -> Settlement:
     """The settlement of a run that still holds its lock."""
-    if run.stop is not None and outcome.kind is not OutcomeKind.COMPLETED:
-        return _stopped(run, run.stop)
+    settlement = _judge(run, outcome, now=now, random=random)
+    settlement.steps = run.steps
+    return settlement
+
+
+def _judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Callable[[], float]) -> Settlement:
+    outcome = _told(run, outcome)
+    if run.stop in GIVEN_BACK and outcome.kind is not OutcomeKind.COMPLETED:
+        return _given_back(run)
     outcome = _storable(outcome)
     follows = _followed(run)
     if follows is None:
@@ -81,9 +90,22 @@ def retry_delay(
     return policy.delay_before(job.attempt, random=random)
 
 
-def _stopped(run: Run, stop: Stop) -> Settlement:
+def _told(run: Run, outcome: Outcome) -> Outcome:
+    """A run that somebody cancelled has that end, and one over its time has failed, whatever they say at last.
+
+    Code that looks at `context.cancelled` returns when it sees it: that is no success.
+    """
+    where = outcome.error.__traceback__ if outcome.error is not None else None
+    if run.stop is Stop.CANCELLED:
+        return failed(JobCancelled(run.stop_reason).with_traceback(where))
+    if run.stop is Stop.OVERTIME:
+        return failed(OutOfTime(run.stop_reason).with_traceback(where))
+    return outcome
+
+
+def _given_back(run: Run) -> Settlement:
     """Given back without counting; a stuck run counts as a crash, or it would come back for ever."""
-    stuck = stop is Stop.STUCK
+    stuck = run.stop is Stop.STUCK
     return Settlement(
         job=run.job,
         transition=Transition.REAP if stuck else Transition.RELEASE,

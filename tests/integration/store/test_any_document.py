@@ -22,7 +22,7 @@ from jobserver.execution.outcome import completed, failed
 from jobserver.job import Job
 from jobserver.retry import Retry
 from jobserver.runner.pulse.jobs import KnownJob
-from jobserver.runner.pulse.running import Run
+from jobserver.runner.pulse.run import Run
 from jobserver.runner.pulse.verdict import judge
 from jobserver.schedule import Schedule
 from jobserver.store.arming import Arming
