@@ -259,4 +259,6 @@ async def test_recycled_workers_start_again_at_once_however_soon_they_end(tmp_pa
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(running, 10) == 0
     assert [reason for reason in handed_on if "SIGTERM" not in reason] == []  # the last two had not begun yet
-    assert {record["event"] for record in records} == {"worker recycled", "server stopping", "server stopped"}
+    events = {record["event"] for record in records}
+    assert "worker recycled" in events
+    assert "worker ended" not in events

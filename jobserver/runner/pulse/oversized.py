@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import structlog
 
 from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.jobs import KnownJobs
 
-FIRST_LOOK, LATER_LOOKS = 1.0, 60.0  # seconds; a later look reads everything that is due
+FIRST_LOOK, LATER_LOOKS = 1.0, 5.0  # seconds
+MOST_TIME = 0.01  # of all time: a look reads everything that is due
 
 _log = structlog.get_logger("jobserver")
 
@@ -30,14 +32,13 @@ class Oversized:
 
     async def watch(self) -> None:
         """Look now and then; a MongoDB that is away is asked again."""
-        pause = FIRST_LOOK
+        pause, clock = FIRST_LOOK, asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(pause)
-            try:
+            began = clock()
+            with suppress(DatabaseError):  # the claim loop says so
                 await self.look()
-            except DatabaseError:  # the claim loop says so
-                continue
-            pause = LATER_LOOKS
+            pause = max(LATER_LOOKS, (clock() - began) / MOST_TIME)
 
     async def look(self) -> None:
         """Look once."""
