@@ -67,6 +67,7 @@ class Parts:
     config_watch: ConfigWatch
     config_listener: Listener
     owner: Callable[[], str]
+    worn_out: asyncio.Future[str]
 
     @property
     def shown_uri(self) -> str:
@@ -138,6 +139,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         listener.rest()
         watch.has_no_events()
 
+    worn_out: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     around = Surroundings(
         uri=uri,
         database=database,
@@ -146,6 +148,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         version=__version__,
         rush_began=rush_began,
         rush_ended=listener.resume,
+        worn_out=lambda reason: None if worn_out.done() else worn_out.set_result(reason),
         supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
         lease=Lease(monotonic=boottime, length=settings.runner.config.lease),
     )
@@ -176,6 +179,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         config_watch=watch,
         config_listener=listener,
         owner=around.server_id,
+        worn_out=worn_out,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.lengths import parse_length
+from jobserver.limits import parse_size
 from jobserver.settings.uri import without_credentials
 from jobserver.task import RETENTION
 
@@ -59,6 +60,16 @@ def _slots(value: object) -> int | None:
         return None
     reader = _whole(1, 1_000_000)
     return int(reader.func(value))  # type: ignore[call-arg]
+
+
+def _memory(value: object) -> int | None:
+    """Bytes, or nothing for no limit."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        return parse_size(value, field="")
+    except ConfigError as error:
+        raise ValueError(error.message) from None
 
 
 def _flag(value: object) -> bool:
@@ -216,7 +227,11 @@ class PulseSettings(Section):
     history_retention: Retention = 30 * DAY
     lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)
     available_slots: Annotated[int | None, BeforeValidator(_slots)] = None
+    slots_patience: Annotated[timedelta, _length(timedelta(0), DAY)] = timedelta(seconds=10)
     cancel_grace: Annotated[timedelta, _length(100 * MILLISECOND, HOUR)] = timedelta(seconds=10)
+    recycle_after_runs: Annotated[int, _whole(0, 1_000_000_000)] = 0
+    recycle_memory: Annotated[int | None, BeforeValidator(_memory)] = None
+    recycle_stuck: Annotated[int, _whole(0, 100_000)] = 10
     shutdown_grace: Annotated[timedelta, _length(timedelta(0), HOUR)] = timedelta(seconds=25)
     db: DbSettings = DbSettings()
 

@@ -11,8 +11,10 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
+from jobserver.store.admission import slots_of
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
+from jobserver.store.due import oversized_pipeline
 from jobserver.store.expressions import BEGINNING, NOW, is_moment, milliseconds
 from jobserver.store.locks import HELD
 from jobserver.store.servers import GRACE
@@ -159,6 +161,14 @@ class Reader:
                 stale_locks=self._jobs.count_documents(stale),
             )
 
+    def oversized(self, available_slots: int) -> dict[str, int]:
+        """How many due documents need more slots than that, by the name of their job."""
+        with asking("what waits for a larger server"):
+            configs = self._configs.find({"jobName": {"$gt": ""}}, {"jobName": 1, "slots": 1, "defaultConfig.slots": 1})
+            usual = {config["jobName"]: _usual_slots(config) for config in configs}
+            grouped = self._jobs.aggregate(oversized_pipeline(usual, available_slots)) if usual else ()
+            return {group["_id"]: group["count"] for group in grouped}
+
     def history(self, name: str, *, limit: int = 20) -> list[VersionView]:
         """The versions of a job's configuration, newest first."""
         with asking("the history of a configuration"):
@@ -236,6 +246,11 @@ def _job_view(
         progress=number(holder.get("progress")) if holder.get("status") == Status.RUNNING else None,
         last_run=newest,
     )
+
+
+def _usual_slots(config: Document) -> int:
+    defaults = config.get("defaultConfig")
+    return slots_of(config.get("slots")) or slots_of(defaults.get("slots") if isinstance(defaults, dict) else None) or 1
 
 
 def _first_flag(*values: Any) -> bool:

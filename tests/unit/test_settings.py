@@ -48,6 +48,41 @@ def test_the_defaults_are_those_of_a_cautious_server() -> None:
     assert read().mongodb.uri is None
 
 
+def test_slots_and_recycling_are_off_but_for_runs_that_nothing_could_end() -> None:
+    config = read().runner.config
+    assert (config.available_slots, config.slots_patience) == (None, timedelta(seconds=10))
+    assert (config.recycle_after_runs, config.recycle_memory, config.recycle_stuck) == (0, None, 10)
+
+
+def test_slots_and_recycling_may_be_written_as_people_and_environments_do() -> None:
+    config = read(
+        pulse(available_slots="1024", slots_patience="1 minute", recycle_memory="500 MB", recycle_after_runs="1000")
+    ).runner.config
+    assert (config.available_slots, config.slots_patience) == (1024, timedelta(minutes=1))
+    assert (config.recycle_memory, config.recycle_after_runs) == (500_000_000, 1000)
+    config = read(pulse(available_slots="", recycle_memory=" ", recycle_stuck=0)).runner.config
+    assert (config.available_slots, config.recycle_memory, config.recycle_stuck) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("available_slots", 0, "0 is not between 1 and 1000000"),
+        ("available_slots", "many", "'many' is not a whole number"),
+        ("available_slots", True, "True is not a whole number"),
+        ("slots_patience", "-1 s", "slots_patience"),
+        ("recycle_memory", "much", "'much' is not a size; write bytes, or text such as '512 MB'"),
+        ("recycle_memory", 1000, "1000 is not between 32 MiB and 1 PiB"),
+        ("recycle_after_runs", -1, "-1 is not between 0 and 1000000000"),
+        ("recycle_stuck", "x", "'x' is not a whole number"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused_by_name(key: str, value: Any, message: str) -> None:
+    refused = str(refusal(pulse(**{key: value})))
+    assert f"runner.config.{key}" in refused
+    assert message in refused
+
+
 def test_the_documented_form_in_camel_case_and_milliseconds_is_accepted() -> None:
     found = read(
         {

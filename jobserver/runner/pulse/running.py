@@ -70,6 +70,9 @@ class Runs:
         if known is None or owner != self._lease.owner or not self._lease.holds():
             self._give_back(job, known)
             return
+        if not self._capacity.slots.take(job, usual=known.settings.slots):
+            self._give_back(job, known)
+            return
         run = self._run(job, known, owner)
         self._runs[job.run_id] = run
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
@@ -112,7 +115,7 @@ class Runs:
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         del self._runs[run.run_id]
-        self._capacity.ended(run.name)
+        self._capacity.ended(run.job)
         self._wakeups.nudge()
         self._settle(run, outcome)
 
@@ -121,7 +124,7 @@ class Runs:
             _log.warning("job given back", name=job.name, reason="its file was removed while it was claimed")
         run = self._run(job, known or _NOBODY, self._lease.owner)
         run.stop, run.stop_reason = Stop.SHUTDOWN, "not begun"
-        self._capacity.ended(job.name)
+        self._capacity.ended(job)
         self._settle(run, interrupted())
 
     def _run(self, job: ClaimedJob, known: KnownJob, server: str) -> Run:
