@@ -9,7 +9,6 @@ import importlib
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, NoReturn
 from jobserver.definition import Code
 from jobserver.errors import DefinitionError
 from jobserver.execution.handles import Handles
-from jobserver.execution.process.child import run_once
+from jobserver.execution.process.child import NotLoaded, run_once
 from jobserver.execution.process.orders import code_of
 from jobserver.execution.process.wire import receive
 from jobserver.execution.process.zygote import failure, serve
@@ -72,24 +71,18 @@ class _Loaded:
     """The file that was imported before the fork, if there is one."""
 
     def __init__(self) -> None:
-        self._functions: Mapping[str, Callable[[Handles], Any]] | None = None
-        self._code: Code | None = None
         self._module: ModuleType | None = None
 
     def take_in(self, code: Code) -> Mapping[str, Any]:
         """Import it; what to tell the server of it."""
         try:
             self._module = _module_of(code)
-        except FileRejected as rejected:
-            problem = rejected.problems[0]
-            return failure(problem.message, problem.traceback)
-        except BaseException as error:
-            trace = "".join(traceback.format_exception(error)) if not code.path else traceback_from(error, code.path)
-            return failure(f"{code.path or code.module} cannot be imported: {error!r}", trace)
+        except NotLoaded as error:
+            return failure(str(error), error.trace)
         return {}
 
     def target(self, order: Mapping[str, Any]) -> Callable[[Handles], Any]:
-        """What a run calls with its handles. Raises what the import raises, and DefinitionError."""
+        """What a run calls with its handles. Raises NotLoaded, and DefinitionError."""
         code, wants = code_of(order["code"]), tuple(order["wants"])
         if code.kind == "script":
             return lambda _handles: _run_script(code)
@@ -107,10 +100,17 @@ class _Loaded:
 
 
 def _module_of(code: Code) -> ModuleType:
-    if code.module:
-        return importlib.import_module(code.module)
-    source = _source(code)
-    return load(source).module if code.kind == "class" else imported(source)
+    try:
+        if code.module:
+            return importlib.import_module(code.module)
+        source = _source(code)
+        return load(source).module if code.kind == "class" else imported(source)
+    except FileRejected as rejected:
+        problem = rejected.problems[0]
+        raise NotLoaded(problem.message, problem.traceback) from rejected
+    except Exception as error:
+        where = code.path or code.module
+        raise NotLoaded(f"{where} cannot be imported: {error}", traceback_from(error, where)) from error
 
 
 def _source(code: Code) -> SourceFile:

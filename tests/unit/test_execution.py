@@ -516,8 +516,8 @@ async def test_a_thread_that_does_not_listen_is_interrupted_where_it_is_and_clea
     loop, begun, cleaned = asyncio.get_running_loop(), asyncio.Event(), []
 
     def run(self: Job) -> None:
-        loop.call_soon_threadsafe(begun.set)
         try:
+            loop.call_soon_threadsafe(begun.set)
             while True:
                 with contextlib.suppress(Exception):  # as a job may well do
                     time.sleep(0.001)

@@ -12,10 +12,11 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
-from typing import Any, NoReturn
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
 
-from jobserver.errors import Interrupted
-from jobserver.execution.outcome import Outcome, completed, failed, interrupted
+from jobserver.errors import Interrupted, JobServerError
+from jobserver.execution.outcome import Outcome, OutcomeKind, completed, failed, interrupted
 from jobserver.execution.process.channel import Channel
 from jobserver.execution.process.lent import ProcessHandles, RemoteHandles, RemoteRun
 from jobserver.execution.process.limiting import explained, impose, lift
@@ -25,10 +26,18 @@ from jobserver.execution.process.telling import outcome_message
 from jobserver.execution.process.wire import Codec, receive
 from jobserver.execution.run_log import current_run
 
+BaseExceptionT = TypeVar("BaseExceptionT", bound=BaseException)
+
 Target = Callable[..., Any]
 """Takes the handles of the run, and calls the job with what it asks for; awaited for `async def run`."""
 
-SCRIPT = "script"
+
+class NotLoaded(JobServerError):
+    """The job's code cannot be imported; `trace` is the author's part of the traceback."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
 
 
 def run_once(
@@ -40,7 +49,7 @@ def run_once(
 ) -> NoReturn:
     """Wait for the order, do what it says, end the process.
 
-    `find` gives the job's code, `connect` the database handle that suits it, both by the order.
+    `find` gives the job's code or raises NotLoaded, `connect` the database handle that suits it, both by the order.
     """
     encoded = receive(server)
     if encoded is None:  # the server has thought better of it, or is gone
@@ -62,6 +71,7 @@ class _Call:
         self._order, self._channel, self._codec, self._find = order, channel, codec, find
         self._limits = limits_of(order)
         self._run = RemoteRun(order, channel, connect)
+        self._ours = {__file__}
         self._is_told = False
         self._on_told: Callable[[], None] = lambda: None
 
@@ -83,15 +93,18 @@ class _Call:
         handles = (RemoteHandles if self._order["is_async"] else ProcessHandles)(self._run, self._decide)
         try:
             outcome = self._called(handles)
+        except NotLoaded as error:
+            outcome = Outcome(OutcomeKind.FAILED, None, error, str(error), error.trace)
         except Interrupted as error:
-            outcome = interrupted(error)
+            outcome = interrupted(self._from_the_job(error))
         except BaseException as error:  # SystemExit too
-            outcome = explained(failed(error), self._limits)
+            outcome = explained(failed(self._from_the_job(error)), self._limits)
         return outcome if handles.decided is None else handles.decided.settle(outcome)
 
     def _called(self, handles: RemoteHandles | ProcessHandles) -> Outcome:
         impose(self._limits)
         target = self._find(self._order)
+        self._ours |= {target.__code__.co_filename}
         if self._order["is_async"]:
             return asyncio.run(self._awaited(target(handles)))
         return completed(copy_context().run(target, handles))
@@ -107,7 +120,18 @@ class _Call:
             return completed(await running)
         except asyncio.CancelledError as error:
             # A job may raise CancelledError by itself, say from a task of its own that was cancelled.
+            error = self._from_the_job(error)
             return interrupted(error) if task.cancelling() else failed(error)
+
+    def _from_the_job(self, error: BaseExceptionT) -> BaseExceptionT:
+        """With a traceback that begins at our last call, which is left out later."""
+        frame: TracebackType | None = error.__traceback__
+        last = frame
+        while frame is not None:
+            if frame.tb_frame.f_code.co_filename in self._ours:
+                last = frame
+            frame = frame.tb_next
+        return error.with_traceback(last)
 
     def _hear(self) -> None:
         """On another thread: the run is to end."""
