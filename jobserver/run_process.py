@@ -134,14 +134,18 @@ def _named(module: ModuleType, code: Code) -> Any:
 
 
 def _run_script(code: Code) -> None:
-    """As `python FILE` would: it is `__main__`, and finds the modules beside it."""
+    """As `python FILE` would: it is `__main__`, and finds the modules beside it. Raises NotLoaded, and what it does."""
     source = _source(code)
+    try:
+        program = compile(source.content, source.path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise NotLoaded(f"{source.path} is no Python: {error}", traceback_from(error, source.path)) from error
     module = ModuleType("__main__")
     module.__file__ = source.path
     sys.modules["__main__"] = module
     sys.argv = [source.path]
     sys.path.insert(0, str(source.file.path.parent))
-    exec(compile(source.content, source.path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - that is its job
+    exec(program, vars(module))  # noqa: S102 - running the author's file is what a script job means
 
 
 def _import_driver(driver: str | None) -> None:

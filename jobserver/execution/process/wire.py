@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from jobserver.errors import JobServerError
 LONGEST_DATAGRAM = 64 * 1024
 LONGEST_MESSAGE = 64 * 1024 * 1024
 _IN_MEMORY = b"in memory"
+_NUMBER = struct.Struct("i")
 
 
 class Codec(Protocol):
@@ -63,7 +65,7 @@ def send(peer: socket.socket, encoded: bytes) -> None:
 def receive(peer: socket.socket, *, limit: int = LONGEST_MESSAGE) -> bytes | None:
     """The next message, None at the end. Raises BadMessage, and BlockingIOError where nobody has sent one."""
     try:
-        taken, descriptors, _, _ = socket.recv_fds(peer, LONGEST_DATAGRAM, 1, socket.MSG_CMSG_CLOEXEC)
+        taken, descriptors = receive_descriptors(peer, 1)
     except ConnectionError:
         return None
     if not descriptors:
@@ -73,6 +75,15 @@ def receive(peer: socket.socket, *, limit: int = LONGEST_MESSAGE) -> bytes | Non
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def receive_descriptors(peer: socket.socket, most: int) -> tuple[bytes, list[int]]:
+    """A datagram and what was sent with it, at most so many; programs that are started do not inherit them."""
+    # Not socket.recv_fds: it lets go of its flags.
+    room = socket.CMSG_LEN(most * _NUMBER.size)
+    taken, extras, _, _ = peer.recvmsg(LONGEST_DATAGRAM, room, socket.MSG_CMSG_CLOEXEC)
+    rights = [data for level, kind, data in extras if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
+    return taken, [number for data in rights for (number,) in _NUMBER.iter_unpack(data)]
 
 
 def _read(memory: int, limit: int) -> bytes:

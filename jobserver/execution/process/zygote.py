@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from jobserver.execution.outcome import MAX_MESSAGE, storable_text
 from jobserver.execution.process.keeper import keep
-from jobserver.execution.process.wire import Codec
+from jobserver.execution.process.wire import Codec, receive_descriptors
 from jobserver.processes import end_with_parent
 
 DESCRIPTORS = 5  # messages, life, stdout, stderr, lease
@@ -60,7 +60,7 @@ class _Zygote:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._server in ready:
                 return
-            asked, descriptors, _, _ = socket.recv_fds(self._control, 100, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            asked, descriptors = receive_descriptors(self._control, DESCRIPTORS)
             if not asked:
                 return
             self._control.send(self._codec.encode(self._fork(descriptors)))

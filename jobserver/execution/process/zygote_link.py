@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,16 +40,18 @@ class Loaded:
 
 
 class ZygoteLink:
-    """Starts the process at once."""
+    """Starts the process at once. `over` is done when it was closed and nothing of it is left."""
 
     def __init__(self, command: Sequence[str], *, code: Code | None, driver: str | None, codec: Codec) -> None:
         self._loop = asyncio.get_running_loop()
         self._codec, self._has_code = codec, code is not None
+        self.over: asyncio.Future[None] = self._loop.create_future()
         self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._users = 0
         self._last_words: list[str] = []
         self._control, self._process = self._start(command, code, driver)
+        self._end_of_process = os.pidfd_open(self._process.pid)
         self._loop.add_reader(self._control, self._receive)
         self._loading = self._loop.create_task(self._await_loaded(), name="zygote loading")
         self.is_gone = False
@@ -86,16 +87,15 @@ class ZygoteLink:
             self._loop.remove_reader(self._control)
             self._control.close()
             self._answers.put_nowait(None)
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            self._reaping = self._loop.run_in_executor(None, self._process.wait)
+            self._process.kill()
+            self._loop.add_reader(self._end_of_process, self._reap)
 
-    async def ended(self) -> None:
-        """Once it is closed: when nothing is left of it."""
-        await self._reaping
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._end_of_process)
+        os.close(self._end_of_process)
+        self._process.wait()
         self._output.close()
-        with suppress(Exception):
-            await self._loading
+        self.over.set_result(None)
 
     def _start(
         self, command: Sequence[str], code: Code | None, driver: str | None

@@ -46,6 +46,7 @@ class Zygotes:
     def __init__(self, *, codec: Codec, command: Sequence[str]) -> None:
         self._codec, self._command = codec, command
         self._links: OrderedDict[Breed, ZygoteLink] = OrderedDict()
+        self._living: set[ZygoteLink] = set()
         self._threaded: set[Breed] = set()
         self._closed = False
 
@@ -74,10 +75,11 @@ class Zygotes:
     async def close(self) -> None:
         """End them all; the runs that they have forked go on."""
         self._closed = True
-        links, self._links = list(self._links.values()), OrderedDict()
-        for link in links:
+        self._links.clear()
+        living = list(self._living)
+        for link in living:
             link.close()
-        await asyncio.gather(*(link.ended() for link in links))
+        await asyncio.gather(*(link.over for link in living))
 
     async def _fork_alone(self, breed: Breed, descriptors: Sequence[int]) -> Loaded:
         link = self._start(breed)
@@ -99,7 +101,10 @@ class Zygotes:
     def _start(self, breed: Breed) -> ZygoteLink:
         if self._closed:
             raise ZygoteGone("the server shuts down")
-        return ZygoteLink(self._command, code=breed.code, driver=breed.driver, codec=self._codec)
+        link = ZygoteLink(self._command, code=breed.code, driver=breed.driver, codec=self._codec)
+        self._living.add(link)
+        link.over.add_done_callback(lambda _: self._living.discard(link))
+        return link
 
     def _retire(self, newest: Breed) -> None:
         """Old versions of the same file, and those that were not used for the longest time."""
