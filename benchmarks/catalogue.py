@@ -15,6 +15,7 @@ from benchmarks.figures import (
     latency_proxy,
     peers,
     pickup,
+    processes,
     recovery,
     schedules,
     stopping,
@@ -41,6 +42,7 @@ FIGURES: Mapping[str, Measure] = {
     "cli": cli.measure,
     "schedules": schedules.measure,
     "tasks": tasks.measure,
+    "processes": processes.measure,
     PEERS: peers.measure,
 }
 

@@ -28,6 +28,7 @@ class Sizes:
     kills: int
     stuck: int  # runs of each kind that do not listen
     killed: int  # process runs of a server that is killed
+    runs: int  # in processes, or one after the other
 
 
 FULL = Sizes(
@@ -50,6 +51,7 @@ FULL = Sizes(
     kills=2,
     stuck=100,
     killed=200,
+    runs=300,
 )
 QUICK = Sizes(
     rounds=1,
@@ -71,4 +73,5 @@ QUICK = Sizes(
     kills=1,
     stuck=10,
     killed=10,
+    runs=40,
 )
