@@ -11,7 +11,7 @@ from jobserver.errors import DataError, JobCancelled
 from jobserver.excerpt import excerpt
 from jobserver.execution.done import Done
 from jobserver.execution.outcome import storable_text
-from jobserver.execution.run_log import RunLog
+from jobserver.execution.run_log import RunLog, RunSink
 from jobserver.job import CancelFlag, JobContext
 
 MAX_PROGRESS_MESSAGE = 1_000
@@ -30,6 +30,8 @@ class Lifeline(Protocol):
     def context(self) -> JobContext: ...
     @property
     def cancelled(self) -> CancelFlag: ...
+    @property
+    def sink(self) -> RunSink: ...
 
     def database(self) -> Any:
         """The database handle that suits the job."""

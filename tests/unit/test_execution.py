@@ -15,7 +15,7 @@ import structlog
 
 from jobserver.definition import JobDefaults, JobDefinition
 from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, RetryableError
-from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
+from jobserver.execution import Outcome, OutcomeKind
 from jobserver.execution.blocking import Blockage, LoopWatch
 from jobserver.execution.outcome import MAX_MESSAGE, MAX_STACK, failed
 from jobserver.job import CancelFlag, Job, JobContext

@@ -12,6 +12,7 @@ from typing import Any
 from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -62,6 +63,7 @@ class Surroundings:
     monotonic: Callable[[], float] = boottime
     rush_began: Callable[[], None] = lambda: None
     rush_ended: Callable[[], None] = lambda: None
+    run_logs: RunLogs = UNKEPT
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -128,6 +130,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         may_run=missed.may_run,
         settle=settle,
         monotonic=monotonic,
+        logs=around.run_logs,
     )
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
@@ -174,7 +177,12 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         every=settings.lease * MARGIN,
     )
 
+    def prepare() -> None:
+        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
+        around.run_logs.start()
+
     async def dispose() -> None:
+        await asyncio.to_thread(around.run_logs.close)
         await databases.close()
         client.close()
 
@@ -182,9 +190,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         executor=PulseExecutor(jobs=jobs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
-            prepare=lambda: ensure_indexes(
-                chores, names, sort=settings.sort, history_retention=settings.history_retention
-            ),
+            prepare=prepare,
             store=store,
             heartbeat=heartbeat,
             reaper=reaper,

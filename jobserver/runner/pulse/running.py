@@ -14,6 +14,7 @@ from jobserver.definition import Execution, JobDefinition
 from jobserver.errors import DatabaseError, LockLost, ScheduleError
 from jobserver.execution import Executor, Outcome
 from jobserver.execution.outcome import SKIPPED, failed, interrupted
+from jobserver.execution.run_log import UNKEPT, RunLogs, RunSink
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
@@ -55,7 +56,7 @@ class Run:
     """One claimed document on its way; also the job's lifeline to its lock."""
 
     __slots__ = (
-        *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
+        *("_alive_at", "_context", "_databases", "_logs", "_monotonic", "_sink", "_store"),
         *(
             "began_at",
             "cancelled",
@@ -80,9 +81,12 @@ class Run:
         databases: Lender,
         server: str,
         monotonic: Callable[[], float],
+        logs: RunLogs = UNKEPT,
     ) -> None:
         self.job, self.known, self.server = job, known, server
         self.name, self.run_id = job.name, job.run_id
+        self._logs = logs
+        self._sink: RunSink | None = None
         self._store, self._databases, self._monotonic = store, databases, monotonic
         self.began_at = self._alive_at = monotonic()
         self.cancelled = CancelFlag()
@@ -116,6 +120,20 @@ class Run:
                 cancelled=self.cancelled,
             )
         return self._context
+
+    @property
+    def sink(self) -> RunSink:
+        """Its log, which begins with its first record."""
+        if self._sink is None:
+            self._sink = self._logs.open(self)
+        return self._sink
+
+    def end_log(self) -> None:
+        """Whatever code of it still speaks is heard by the server's own log alone."""
+        if self._sink is None:
+            self._sink = UNKEPT
+        else:
+            self._sink.end()
 
     def database(self) -> Any:
         """The handle that this job's `run` works with."""
@@ -180,11 +198,12 @@ class Runs:
         may_run: Callable[[Run], Awaitable[bool]],
         settle: Callable[[Run, Outcome], None],
         monotonic: Callable[[], float],
+        logs: RunLogs = UNKEPT,
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
         self._wakeups, self._lease, self._databases = wakeups, lease, databases
         self._executors, self._may_run, self._settle = executors, may_run, settle
-        self._monotonic = monotonic
+        self._monotonic, self._logs = monotonic, logs
         self._runs: dict[str, Run] = {}
 
     def __iter__(self) -> Iterator[Run]:
@@ -211,6 +230,7 @@ class Runs:
         self._capacity.ended(run.job.name)
         self._wakeups.nudge()
         self._settle(run, outcome)
+        run.end_log()
 
     async def _call(self, run: Run) -> Outcome:
         definition = run.known.definition
@@ -232,7 +252,15 @@ class Runs:
         self._settle(run, interrupted())
 
     def _run(self, job: ClaimedJob, known: KnownJob, server: str) -> Run:
-        return Run(job, known, store=self._store, databases=self._databases, server=server, monotonic=self._monotonic)
+        return Run(
+            job,
+            known,
+            store=self._store,
+            databases=self._databases,
+            server=server,
+            monotonic=self._monotonic,
+            logs=self._logs,
+        )
 
 
 def idempotency_key(job: ClaimedJob) -> str:
