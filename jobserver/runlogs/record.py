@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobserver.words import plain
@@ -147,6 +147,8 @@ def _scalar(item: Any, room: int) -> Any:
             return int(item)
         case float():
             return plain(float(item))
+        case timedelta():
+            return plain(item)
         case bytes() | bytearray():
             return f"{len(item)} bytes: {item[: max(room, SHORTEST_TEXT) // 4].hex()}"
         case _:
