@@ -152,7 +152,7 @@ def test_a_terminal_gets_colours_and_nobody_else_does(running: Project, talked: 
     environ.pop("NO_COLOR", None)
     with subprocess.Popen([*JOBSERVER, "logs", talked], cwd=running.root, env=environ, stdout=theirs) as process:
         os.close(theirs)
-        shown = os.read(ours, 65_536)
+        shown = everything(ours)
         process.wait(20)
     os.close(ours)
     assert b"\x1b[36m" in shown
@@ -175,3 +175,16 @@ def following(project: Project, id_: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def everything(terminal: int) -> bytes:
+    """What comes to a terminal until the other side is closed."""
+    found = b""
+    while True:
+        try:
+            part = os.read(terminal, 65_536)
+        except OSError:  # Linux's word for the end
+            return found
+        if not part:
+            return found
+        found += part
