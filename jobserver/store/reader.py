@@ -189,12 +189,20 @@ class Reader:
         return RunView.of(entry) if entry else None
 
     def _newest_of(self, document_id: str) -> RunView | None:
-        if document := self._jobs.find_one({"_id": id_of(document_id), **HELD}):
+        document = self._jobs.find_one({"_id": id_of(document_id)}) or {}
+        fence = whole(document.get("fence")) or 0
+        if "lockToken" in document and "lockedAt" in document:
             return RunView.under_way(document)
-        # Ids of runs begin with their document's: along the index of the ids.
-        of_this: Document = {"_id": {"$gt": f"{document_id}:", "$lt": f"{document_id};"}, "fence": {"$gt": 0}}
-        newest = self._runs.find_one(of_this, sort=[("fence", DESCENDING)])
-        return RunView.of(newest) if newest else None
+        # The last claims first, by their ids: a recurring job may have millions of runs.
+        last: Document = {
+            "_id": {"$in": [f"{document_id}:{number}" for number in range(max(1, fence - 99), fence + 1)]}
+        }
+        # Ids of runs begin with their document's, which may be gone: along the index of the ids.
+        all_: Document = {"_id": {"$gt": f"{document_id}:", "$lt": f"{document_id};"}, "fence": {"$gt": 0}}
+        for which in (last, all_):
+            if newest := self._runs.find_one(which, sort=[("fence", DESCENDING)]):
+                return RunView.of(newest)
+        return None
 
     def _running(self, name: str | None, limit: int) -> list[RunView]:
         which = HELD if name is None else {**HELD, "name": name}
