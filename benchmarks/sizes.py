@@ -29,6 +29,7 @@ class Sizes:
     stuck: int  # runs of each kind that do not listen
     killed: int  # process runs of a server that is killed
     runs: int  # in processes, or one after the other
+    flood_seconds: float
 
 
 FULL = Sizes(
@@ -52,6 +53,7 @@ FULL = Sizes(
     stuck=100,
     killed=200,
     runs=300,
+    flood_seconds=60.0,
 )
 QUICK = Sizes(
     rounds=1,
@@ -74,4 +76,5 @@ QUICK = Sizes(
     stuck=10,
     killed=10,
     runs=40,
+    flood_seconds=4.0,
 )

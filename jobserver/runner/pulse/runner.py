@@ -13,6 +13,7 @@ from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.execution.process.executor import ProcessExecutor
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -71,6 +72,7 @@ class Surroundings:
     rush_began: Callable[[], None] = lambda: None
     rush_ended: Callable[[], None] = lambda: None
     worn_out: Callable[[str], None] = lambda reason: None
+    run_logs: RunLogs = UNKEPT
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -150,6 +152,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         cancel_grace=settings.cancel_grace,
         now=clock.now,
         monotonic=monotonic,
+        logs=around.run_logs,
     )
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
@@ -203,9 +206,14 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         )
         chores_beside["watching sizes"] = oversized.watch
 
+    def prepare() -> None:
+        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
+        around.run_logs.start()
+
     async def dispose() -> None:
         await processes.close()
         lease.close()
+        await asyncio.to_thread(around.run_logs.close)
         await databases.close()
         client.close()
 
@@ -213,9 +221,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
-            prepare=lambda: ensure_indexes(
-                chores, names, sort=settings.sort, history_retention=settings.history_retention
-            ),
+            prepare=prepare,
             store=store,
             heartbeat=heartbeat,
             reaper=reaper,
