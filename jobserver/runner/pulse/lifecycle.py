@@ -51,12 +51,14 @@ class PulseLifecycle:
         loop_watch: LoopWatch,
         reporter: RunReporter,
         owner: Callable[[], str],
+        chores: Mapping[str, Callable[[], Awaitable[None]]],
         dispose: Callable[[], Any],
         grace: timedelta,
     ) -> None:
         self._prepare, self._store, self._heartbeat, self._reaper = prepare, store, heartbeat, reaper
         self._claims, self._runs, self._settling, self._listener = claims, runs, settling, listener
         self._loop_watch, self._reporter, self._owner, self._dispose = loop_watch, reporter, owner, dispose
+        self._chores = chores
         self._grace = grace.total_seconds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hurry = asyncio.Event()
@@ -71,7 +73,12 @@ class PulseLifecycle:
         self._heartbeat.start()
         self._reaper.start()
         self._loop_watch.start()
-        chores = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        chores = {
+            "claiming": self._claims.run,
+            "listening": self._listener.run,
+            "watching runs": self._watch_runs,
+            **self._chores,
+        }
         self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
 
     async def close(self, *, hurry: bool = False) -> None:

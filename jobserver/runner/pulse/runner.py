@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from jobserver.definition import Execution
+from jobserver.definition import Execution, JobDefinition
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.runner.interfaces import JobRunner
@@ -24,6 +24,7 @@ from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
+from jobserver.runner.pulse.one_offs import OneOffs
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.run import Run
@@ -31,9 +32,11 @@ from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.runner.told import Told
 from jobserver.settings import PulseSettings
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
@@ -41,10 +44,12 @@ from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
+from jobserver.store.documents import ClaimedJob
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 from jobserver.store.locks import LockStore
+from jobserver.store.one_offs import OneOffStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
 from jobserver.store.strays import StrayStore
@@ -52,13 +57,18 @@ from jobserver.store.strays import StrayStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims."""
+    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims.
+
+    `define_stored` makes a definition of the handler in a one-off's document; it may block, and raise JobServerError.
+    """
 
     uri: str
     database: AsyncDb
     names: CollectionNames
     clock: ServerClock
     version: str
+    define_stored: Callable[[str, Mapping[str, Any]], JobDefinition]
+    told: Told = field(default_factory=Told)
     supervisor: str | None = None
     monotonic: Callable[[], float] = boottime
     rush_began: Callable[[], None] = lambda: None
@@ -92,11 +102,22 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
+    turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
     capacity = Capacity(
         jobs=jobs,
+        in_turn=turns.allowed,
         max_concurrency=settings.max_concurrency,
         lock_limit=settings.lock_limit,
         default_lock_limit=settings.default_lock_limit,
+    )
+    one_offs = OneOffs(
+        store=OneOffStore(database[names.jobs]),
+        jobs=jobs,
+        turns=turns,
+        wakeups=wakeups,
+        define=around.define_stored,
+        lock_lifetime=settings.default_lock_lifetime,
+        every=settings.process_every,
     )
     reporter = RunReporter(monotonic=monotonic)
     upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
@@ -112,11 +133,13 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             monotonic=monotonic,
         ),
         server=around.server_id,
-        listeners=[upkeep, reporter],
+        listeners=[upkeep, one_offs, reporter],
     )
 
     def settle(run: Run, outcome: Outcome) -> None:
         upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
+        if settlement.error is not None and around.told.error_handler is not None:
+            around.told.failed(run.name, run.run_id, outcome.error, settlement.error.message)
         settling.add(settlement)
 
     runs = Runs(
@@ -133,10 +156,16 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         now=clock.now,
         monotonic=monotonic,
     )
+
+    def begin(job: ClaimedJob) -> None:
+        if job.name in jobs.in_turn:
+            turns.begun(job.id)
+        runs.begin(job)
+
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
         what="jobs",
-        hear=JobHints(wakeups=wakeups, clock=clock).hear,
+        hear=JobHints(wakeups=wakeups, clock=clock, one_off=one_offs.look).hear,
         opened=wakeups.hint_everything,
     )
 
@@ -150,7 +179,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         capacity=capacity,
         wakeups=wakeups,
         lease=lease,
-        begin=runs.begin,
+        begin=begin,
         rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
@@ -183,8 +212,10 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         client.close()
 
     return JobRunner(
-        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
-        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
+        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, one_offs=one_offs, changed=heartbeat.soon),
+        scheduler=PulseScheduler(
+            store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random, turns=turns
+        ),
         lifecycle=PulseLifecycle(
             prepare=lambda: ensure_indexes(
                 chores, names, sort=settings.sort, history_retention=settings.history_retention
@@ -199,6 +230,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
             owner=lambda: lease.owner,
+            chores={"keeping turns": turns.run, "finding one-offs": one_offs.run},
             dispose=dispose,
             grace=settings.shutdown_grace,
         ),
