@@ -15,6 +15,7 @@ from benchmarks.figures import (
     latency_proxy,
     peers,
     pickup,
+    processes,
     recovery,
     schedules,
     tasks,
@@ -39,6 +40,7 @@ FIGURES: Mapping[str, Measure] = {
     "cli": cli.measure,
     "schedules": schedules.measure,
     "tasks": tasks.measure,
+    "processes": processes.measure,
     PEERS: peers.measure,
 }
 

@@ -26,6 +26,7 @@ class Sizes:
     edits: int
     commands: int
     kills: int
+    runs: int  # in processes, or one after the other
 
 
 FULL = Sizes(
@@ -46,6 +47,7 @@ FULL = Sizes(
     edits=50,
     commands=20,
     kills=2,
+    runs=300,
 )
 QUICK = Sizes(
     rounds=1,
@@ -65,4 +67,5 @@ QUICK = Sizes(
     edits=10,
     commands=8,
     kills=1,
+    runs=40,
 )

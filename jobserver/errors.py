@@ -8,6 +8,7 @@ JobServerError
 ├── OutOfTime               the run took longer than its max_execution_time
 ├── RunFailed               a run failed without an exception of its own
 ├── LockLost                this run's lock is gone: stop, nothing more is stored
+├── RemoteError             what a run in a process of its own has failed with, or the process itself
 ├── ConfigError             a value somebody wrote is not usable
 │   ├── SettingsError           config.yaml, environment or flags
 │   ├── ScheduleError           a schedule
@@ -80,6 +81,14 @@ class LockLost(JobServerError):
     def __init__(self, name: str, job_id: object, reason: str = "its lock token is no longer in the document") -> None:
         super().__init__(f"{name} {job_id} lost its lock: {reason}")
         self.name, self.job_id, self.reason = name, job_id, reason
+
+
+class RemoteError(JobServerError):
+    """What a run in a process of its own failed with, in the words it had there; `kind` is the name of its class."""
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ConfigError(JobServerError):

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import structlog
 
+_RESERVED = frozenset({"self", "event", "job", "run"})
+_LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+
 _logger: Any = structlog.get_logger("jobserver.run")
 
 
@@ -57,6 +60,14 @@ class RunLog:
     d, i, w, e = debug, info, warning, error
 
     def _write(self, level: str, message: str, fields: Mapping[str, Any] | None) -> None:
-        reserved = {"self", "event", "job", "run"}
-        extra = {f"{key}_" if key in reserved else str(key): value for key, value in (fields or {}).items()}
-        getattr(_logger, level)(message, **extra, job=self._identity.name, run=self._identity.run_id)
+        _write(self._identity, level, message, fields or {})
+
+
+def log_for(run: RunIdentity, level: str, message: str, fields: Mapping[str, Any], _at: float) -> None:
+    """A record that a run made in its own process, at `_at` in seconds since 1970."""
+    _write(run, level if level in _LEVELS else "info", message, fields)
+
+
+def _write(run: RunIdentity, level: str, message: str, fields: Mapping[str, Any]) -> None:
+    extra = {f"{key}_" if key in _RESERVED else str(key): value for key, value in fields.items()}
+    getattr(_logger, level)(message, **extra, job=run.name, run=run.run_id)

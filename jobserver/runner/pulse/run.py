@@ -132,9 +132,14 @@ class Run:
         """Since it began here."""
         return timedelta(seconds=self._monotonic() - self.began_at)
 
+    @property
+    def alive_until(self) -> float:
+        """When its lock ends unless it gives a sign of life; counted from when the last one was sent."""
+        return self._alive_at + self.known.settings.lock_lifetime.total_seconds()
+
     def is_stuck(self) -> bool:
         """Whether its last sign of life is a whole lock lifetime ago."""
-        return self._monotonic() - self._alive_at > self.known.settings.lock_lifetime.total_seconds()
+        return self._monotonic() > self.alive_until
 
     async def _sign_of_life(self, report: ProgressReport | None) -> None:
         if self.stop not in (Stop.LOCK_LOST, Stop.STUCK) and not self.given_up:

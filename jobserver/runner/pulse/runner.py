@@ -12,6 +12,7 @@ from typing import Any
 from jobserver.definition import Execution, JobDefinition
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
+from jobserver.execution.process.executor import ProcessExecutor
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -53,6 +54,7 @@ from jobserver.store.one_offs import OneOffStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
 from jobserver.store.strays import StrayStore
+from jobserver.store.wire import BsonCodec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,9 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             around.told.failed(run.name, run.run_id, outcome.error, settlement.error.message)
         settling.add(settlement)
 
+    processes = ProcessExecutor(
+        codec=BsonCodec(), address=databases.address, lease=lease.shared_with, grace=settings.cancel_grace
+    )
     runs = Runs(
         store=store,
         jobs=jobs,
@@ -149,7 +154,11 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         wakeups=wakeups,
         lease=lease,
         databases=databases,
-        executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
+        executors={
+            Execution.INLINE: InlineExecutor(),
+            Execution.THREAD: ThreadExecutor(),
+            Execution.PROCESS: processes,
+        },
         may_run=missed.may_run,
         settle=settle,
         cancel_grace=settings.cancel_grace,
@@ -208,6 +217,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
 
     async def dispose() -> None:
+        await processes.close()
+        lease.close()
         await databases.close()
         client.close()
 
