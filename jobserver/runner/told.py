@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from jobserver.errors import RunFailed
+from jobserver.execution.run_log import RunIdentity
 
 ErrorHandler = Callable[[str, str, BaseException], Any]
 MessageHandler = Callable[[str, str, Any], Any]
@@ -27,31 +28,31 @@ class Told:
         self.error_handler, self.message_handler = error_handler, message_handler
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def failed(self, name: str, run_id: str, error: BaseException | None, message: str) -> None:
+    def failed(self, run: RunIdentity, error: BaseException | None, message: str) -> None:
         """A run has failed; where no exception says why, as when its time was over, ours does."""
         if self.error_handler is not None:
-            self._call("error handler", self.error_handler, name, run_id, error or RunFailed(name, message))
+            self._call("error handler", self.error_handler, run, error or RunFailed(run.name, message))
 
-    def posted(self, name: str, run_id: str, message: Any) -> None:
+    def posted(self, run: RunIdentity, message: Any) -> None:
         """A run has posted a message."""
         if self.message_handler is not None:
-            self._call("message handler", self.message_handler, name, run_id, message)
+            self._call("message handler", self.message_handler, run, message)
 
-    def _call(self, which: str, handler: Callable[..., Any], name: str, run_id: str, what: Any) -> None:
+    def _call(self, which: str, handler: Callable[..., Any], run: RunIdentity, what: Any) -> None:
         # A context of its own: this may be called from a run, whose name must not be on our records.
         try:
-            answer = Context().run(handler, name, run_id, what)
+            answer = Context().run(handler, run.name, run.run_id, what)
         except Exception:
-            _log.exception("handler failed", handler=which, name=name, run=run_id)
+            _log.exception("handler failed", handler=which, name=run.name, run=run.run_id)
             return
         if inspect.isawaitable(answer):
-            task = asyncio.create_task(_finished(answer, which, name, run_id), name=which, context=Context())
+            task = asyncio.create_task(_finished(answer, which, run), name=which, context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
 
-async def _finished(answer: Any, which: str, name: str, run_id: str) -> None:
+async def _finished(answer: Any, which: str, run: RunIdentity) -> None:
     try:
         await answer
     except Exception:
-        _log.exception("handler failed", handler=which, name=name, run=run_id)
+        _log.exception("handler failed", handler=which, name=run.name, run=run.run_id)

@@ -141,11 +141,15 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     def settle(run: Run, outcome: Outcome) -> None:
         upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
         if settlement.error is not None and around.told.error_handler is not None:
-            around.told.failed(run.name, run.run_id, outcome.error, settlement.error.message)
+            around.told.failed(run, outcome.error, settlement.error.message)
         settling.add(settlement)
 
     processes = ProcessExecutor(
-        codec=BsonCodec(), address=databases.address, lease=lease.shared_with, grace=settings.cancel_grace
+        codec=BsonCodec(),
+        address=databases.address,
+        lease=lease.shared_with,
+        grace=settings.cancel_grace,
+        on_message=around.told.posted,
     )
     runs = Runs(
         store=store,
@@ -155,8 +159,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         lease=lease,
         databases=databases,
         executors={
-            Execution.INLINE: InlineExecutor(),
-            Execution.THREAD: ThreadExecutor(),
+            Execution.INLINE: InlineExecutor(around.told.posted),
+            Execution.THREAD: ThreadExecutor(around.told.posted),
             Execution.PROCESS: processes,
         },
         may_run=missed.may_run,

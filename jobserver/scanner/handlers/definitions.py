@@ -13,8 +13,8 @@ from jobserver.definition import Execution, JobDefaults, JobDefinition
 from jobserver.errors import DefinitionError
 from jobserver.scanner.handlers.functions import read_function
 from jobserver.scanner.handlers.handler import Handler
-from jobserver.scanner.handlers.references import CATEGORY, read_reference, stored_as_text
-from jobserver.scanner.handlers.standing_in import standing_in
+from jobserver.scanner.handlers.references import read_reference, stored_as_text
+from jobserver.scanner.handlers.standing_in import CATEGORY, standing_in
 from jobserver.scanner.loading import load
 from jobserver.scanner.prober import Prober
 from jobserver.scanner.rejection import FileRejected

@@ -14,7 +14,7 @@ from jobserver.definition import Code
 from jobserver.errors import DefinitionError
 from jobserver.scanner.checksum import checksum
 from jobserver.scanner.handlers.handler import Handler
-from jobserver.scanner.handlers.references import CATEGORY
+from jobserver.scanner.handlers.standing_in import CATEGORY
 from jobserver.scanner.run_signature import check_parameters
 from jobserver.scanner.source_file import MODULE_ROOT
 

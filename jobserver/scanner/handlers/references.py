@@ -13,12 +13,12 @@ from jobserver.definition import Code
 from jobserver.errors import DefinitionError, did_you_mean
 from jobserver.scanner.checksum import checksum
 from jobserver.scanner.handlers.handler import Handler
+from jobserver.scanner.handlers.standing_in import CATEGORY
 from jobserver.scanner.rejection import import_failure
 from jobserver.scanner.run_signature import check_parameters, parameters_of
 from jobserver.scanner.source_file import read_source
 from jobserver.scanner.sources import JobFile
 
-CATEGORY = "added"
 RUN = "run"
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

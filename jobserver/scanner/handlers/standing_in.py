@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +13,11 @@ from jobserver.definition import Code
 from jobserver.errors import DefinitionError
 from jobserver.job import Job
 from jobserver.scanner.handlers.handler import Handler
-from jobserver.scanner.source_file import MODULE_ROOT
+from jobserver.scanner.source_file import read_source
+from jobserver.scanner.sources import JobFile
+
+CATEGORY = "added"
+"""Of files that no folder of jobs holds."""
 
 
 def standing_in(handler: Handler, base: type[Job] = Job) -> type[Job]:
@@ -48,17 +50,9 @@ def _function_of(code: Code) -> Callable[..., Any]:
 
 def _module_at(path: Path) -> ModuleType:
     """The file's module, imported once for every version of the file."""
-    version = sha256(f"{path}\0{path.stat().st_mtime_ns}".encode()).hexdigest()[:8]
-    name = f"{MODULE_ROOT}_{path.stem}_{version}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError(path=str(path), message="is not a Python file")
-    module = sys.modules[name] = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    from jobserver.scanner.loading import imported  # which validates job files, and so needs this module
+
+    source = read_source(JobFile(path=path, category=CATEGORY))
+    if source is None:
+        raise DefinitionError(path=str(path), message="there is no such file any more")
+    return sys.modules.get(source.module_name) or imported(source)
