@@ -38,7 +38,11 @@ def completed(project: Project, name: str, count: int = 1) -> Any:
 async def test_it_adds_a_job_to_the_inline_queue(project: Project) -> None:
     async with project.server() as server:
         ran: list[Any] = []
-        await server.add_job(name="hello", job=lambda data: ran.append(data), data={"to": "all"}, offloaded=False)
+
+        def hears(data: Any) -> None:
+            ran.append(data)
+
+        await server.add_job(name="hello", job=hears, data={"to": "all"}, offloaded=False)
         await until(completed(project, "hello"))
         assert ran == [{"to": "all"}]
 
@@ -290,7 +294,7 @@ async def test_code_that_no_other_process_can_find_is_refused_with_the_fix(proje
     def inside() -> None: ...
 
     async with project.server() as server:
-        for job in (lambda: None, inside, [].append):
+        for job in (lambda: None, inside, Path().exists):
             with pytest.raises(DefinitionError, match="offloaded=False"):
                 await server.add_job(name="x", job=job)
         with pytest.raises(DefinitionError, match="did you mean 'progress'"):
