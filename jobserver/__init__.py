@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobserver.client import JobClient, SyncJobClient
-    from jobserver.errors import FatalError, JobCancelled, JobServerError, LockLost, RetryableError
+    from jobserver.errors import AlreadyAdded, FatalError, JobCancelled, JobServerError, LockLost, RetryableError
     from jobserver.job import Job, JobContext, Priority
     from jobserver.limits import Limits
     from jobserver.manager.overrides import validate_config
+    from jobserver.one_off import OneOff
     from jobserver.retry import Retry
     from jobserver.schedule import DstPolicy, Misfire, Schedule
     from jobserver.server import JobServer
     from jobserver.task import Task
 
 __all__ = [
+    "AlreadyAdded",
     "DstPolicy",
     "FatalError",
     "Job",
@@ -28,6 +30,7 @@ __all__ = [
     "Limits",
     "LockLost",
     "Misfire",
+    "OneOff",
     "Priority",
     "Retry",
     "RetryableError",
@@ -40,6 +43,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AlreadyAdded": "jobserver.errors",
     "DstPolicy": "jobserver.schedule",
     "FatalError": "jobserver.errors",
     "Job": "jobserver.job",
@@ -51,6 +55,7 @@ _HOMES = {
     "Limits": "jobserver.limits",
     "LockLost": "jobserver.errors",
     "Misfire": "jobserver.schedule",
+    "OneOff": "jobserver.one_off",
     "Priority": "jobserver.job",
     "Retry": "jobserver.retry",
     "RetryableError": "jobserver.errors",

@@ -9,8 +9,11 @@ machine that asks needs neither the right time nor the job's code.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -18,15 +21,25 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
+from jobserver.completion import Patience
+from jobserver.errors import DefinitionError
+from jobserver.one_off import OneOff, OneOffState
 from jobserver.schedule import ScheduleSource
-from jobserver.store import tasks
+from jobserver.store import one_offs, tasks
 from jobserver.store.collections import CollectionNames
 from jobserver.store.enqueue import Request
+from jobserver.store.one_offs import OneOffRequest
 from jobserver.store.queue import AsyncQueue, SyncQueue
+from jobserver.store.steps import Result, Steps
 from jobserver.store.tasks import TaskRequest
 from jobserver.task import Task
 
 TASK_NOT_CANCELLED = "the task could not be cancelled"
+NO_ONE_OFF = "the one-off job could not be added or read"
+NO_CODE = (
+    "a client hands no code over: name it as 'package.module:function', or by the path of its file; a function itself "
+    "is for the server's own add_one_off_job"
+)
 RUN_NOT_CANCELLED = "the run could not be cancelled"
 
 
@@ -135,6 +148,47 @@ class JobClient:
             tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
+    async def add_one_off_job(
+        self, *, name: str, job: str | Path | None = None, data: Any = None, at: Any = None
+    ) -> OneOff:
+        """Ask for a job that runs at most once ever by its name, whoever asks, wherever.
+
+        `job` is a path to a .py file or "package.module:function", as the servers find it, or the name of a job that
+        they know; None is the job of that very name. Raises AlreadyAdded unless the one there is has failed or was
+        cancelled: then it is queued again.
+        """
+        request = one_off_request(name, job, data, at)
+        return await self._one_off(one_offs.ask(self._queue.desk, request))
+
+    async def one_off(self, name: str) -> OneOff:
+        """How far a one-off has come. Raises UnknownJob."""
+        return await self._one_off(one_offs.read(self._queue.desk, name))
+
+    async def await_completion(self, name: str, timeout: float | None = None) -> OneOff:
+        """Wait until a one-off has finished, failed or been cancelled; `timeout` in seconds, None for ever.
+
+        Raises UnknownJob, CompletionTimeout.
+        """
+        patience = Patience(timeout)
+        while True:
+            one_off = await self.one_off(name)
+            if one_off.has_ended:
+                return one_off
+            await asyncio.sleep(patience.pause(one_off))
+
+    async def has_executed_successfully(self, name: str) -> bool:
+        """Whether a one-off of that name was added, and has neither failed nor been cancelled."""
+        found = await self._one_off(one_offs.find(self._queue.desk, name))
+        return found is not None and found.has_succeeded_so_far
+
+    async def has_finished(self, name: str) -> bool:
+        """Whether a one-off of that name has run, and all went well."""
+        found = await self._one_off(one_offs.find(self._queue.desk, name))
+        return found is not None and found.state is OneOffState.FINISHED
+
+    async def _one_off(self, steps: Steps[Result]) -> Result:
+        return await self._queue.carry_out(steps, failed=NO_ONE_OFF)
+
 
 class SyncJobClient:
     """The same for code without an event loop."""
@@ -217,6 +271,35 @@ class SyncJobClient:
             tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
+    def add_one_off_job(self, *, name: str, job: str | Path | None = None, data: Any = None, at: Any = None) -> OneOff:
+        """Ask for a one-off job; see JobClient.add_one_off_job."""
+        request = one_off_request(name, job, data, at)
+        return self._one_off(one_offs.ask(self._queue.desk, request))
+
+    def one_off(self, name: str) -> OneOff:
+        """How far a one-off has come. Raises UnknownJob."""
+        return self._one_off(one_offs.read(self._queue.desk, name))
+
+    def await_completion(self, name: str, timeout: float | None = None) -> OneOff:
+        """Wait for the end of a one-off; see JobClient.await_completion."""
+        patience = Patience(timeout)
+        while not (one_off := self.one_off(name)).has_ended:
+            time.sleep(patience.pause(one_off))
+        return one_off
+
+    def has_executed_successfully(self, name: str) -> bool:
+        """Whether a one-off of that name was added, and has neither failed nor been cancelled."""
+        found = self._one_off(one_offs.find(self._queue.desk, name))
+        return found is not None and found.has_succeeded_so_far
+
+    def has_finished(self, name: str) -> bool:
+        """Whether a one-off of that name has run, and all went well."""
+        found = self._one_off(one_offs.find(self._queue.desk, name))
+        return found is not None and found.state is OneOffState.FINISHED
+
+    def _one_off(self, steps: Steps[Result]) -> Result:
+        return self._queue.carry_out(steps, failed=NO_ONE_OFF)
+
 
 def requests(
     jobs: Iterable[tuple[str, Any]],
@@ -228,3 +311,21 @@ def requests(
 ) -> list[Request]:
     """One request for each (name, data)."""
     return [Request(name=name, data=data, at=at, delay=delay, priority=priority, slots=slots) for name, data in jobs]
+
+
+def one_off_request(name: str, job: str | Path | None, data: Any, at: Any) -> OneOffRequest:
+    """What a client may ask for: code that a server finds. Raises DataError, DefinitionError."""
+    from jobserver.scanner.handlers.references import is_reference, stored_reference
+
+    one_offs.check_one_off(name, at=at, data=data)
+    if job is None:
+        return OneOffRequest(name=name, data=data, by_name=True)
+    if not is_reference(job):
+        raise DefinitionError(path=name, message=NO_CODE)
+    try:
+        handler = stored_reference(job)
+    except DefinitionError:
+        if isinstance(job, Path):
+            raise
+        handler = None  # the name of a job then
+    return OneOffRequest(name=name, data=data, job=str(job), handler=handler)

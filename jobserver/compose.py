@@ -14,9 +14,11 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from jobserver import __version__
+from jobserver.client import JobClient
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import ConfigError, DatabaseError
 from jobserver.execution.plain_logging import RunCapture
+from jobserver.manager.added import AddedJobs
 from jobserver.manager.manager import JobManager
 from jobserver.manager.watching import ConfigWatch
 from jobserver.runlogs import LogKeeper
@@ -24,7 +26,9 @@ from jobserver.runlogs.buckets import bucket_of, caps_of
 from jobserver.runner import JobRunner, RunnerRegistry
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
+from jobserver.runner.told import Told
 from jobserver.scanner import Scanner, Watcher
+from jobserver.scanner.handlers.definitions import define_stored
 from jobserver.settings import Settings, load_settings, without_credentials
 from jobserver.store.changes import CONFIG_HINTS, Changes
 from jobserver.store.clock import ServerClock, boottime
@@ -33,6 +37,7 @@ from jobserver.store.configs import ConfigStore
 from jobserver.store.connection import SyncDb, async_client, deciding, deciding_sync, sync_client, what_mongodb_said
 from jobserver.store.listener import Listener
 from jobserver.store.log_bucket import GridFsBucket
+from jobserver.store.queue import AsyncQueue
 
 runners = RunnerRegistry()
 runners.register("pulse", pulse_runner)
@@ -67,6 +72,8 @@ class Parts:
     watcher: FileWatch | None
     scan_interval: float
     manager: JobManager
+    added: AddedJobs
+    jobs: JobClient
     runner: JobRunner
     config_watch: ConfigWatch
     config_listener: Listener
@@ -108,7 +115,7 @@ def settings_for(config: Settings | Mapping[str, Any] | str | Path | None, commo
     return settings
 
 
-def assembly(settings: Settings, *, logger: Any, plugin_manager: Any) -> Callable[[], Awaitable[Parts]]:
+def assembly(settings: Settings, *, logger: Any, plugin_manager: Any, told: Told) -> Callable[[], Awaitable[Parts]]:
     """How to make the parts, once there is an event loop to make them on."""
     if logger is not None:
         _log_to(logger)
@@ -120,12 +127,12 @@ def assembly(settings: Settings, *, logger: Any, plugin_manager: Any) -> Callabl
         if uri is None:
             embedded = await asyncio.to_thread(EmbeddedMongo.start, settings.project.data_dir)
             uri = embedded.uri
-        return _parts(settings, uri=uri, embedded=embedded, plugins=plugins)
+        return _parts(settings, uri=uri, embedded=embedded, plugins=plugins, told=told)
 
     return assemble
 
 
-def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plugins: Any) -> Parts:
+def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plugins: Any, told: Told) -> Parts:
     names = CollectionNames(jobs=settings.runner.config.db.collection)
     client = async_client(uri)
     database = client[settings.mongodb.database]
@@ -151,6 +158,8 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         names=names,
         clock=ServerClock(),
         version=__version__,
+        define_stored=define_stored,
+        told=told,
         rush_began=rush_began,
         rush_ended=listener.resume,
         worn_out=lambda reason: None if worn_out.done() else worn_out.set_result(reason),
@@ -181,6 +190,8 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         watcher=FileWatch(scanner) if settings.scanner.watch_enabled else None,
         scan_interval=settings.scanner.scan_interval.total_seconds(),
         manager=manager,
+        added=AddedJobs(manager=manager, runner=runner, queue=AsyncQueue(database, names)),
+        jobs=JobClient(database, collection=names.jobs),
         runner=runner,
         config_watch=watch,
         config_listener=listener,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
@@ -84,7 +84,8 @@ class Code:
 class JobDefinition:
     """One loaded job. `checksum` covers the source without comments and layout; `wants` are run's parameters.
 
-    `limits` and `start_method` are of runs in a process, which finds the job by `code`.
+    `limits` and `start_method` are of runs in a process, which finds the job by `code`. `data` is what its schedule
+    gives to its runs. Jobs that run `in_turn` run one at a time on their server, first in, first out.
     """
 
     name: str
@@ -98,6 +99,8 @@ class JobDefinition:
     limits: Limits = field(default_factory=Limits)
     start_method: Literal["forkserver", "spawn"] = "forkserver"
     code: Code | None = None
+    data: Any = None
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

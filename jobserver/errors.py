@@ -6,6 +6,7 @@ JobServerError
 │   ├── FatalError              never try again
 │   └── JobCancelled            ended on purpose, not a failure
 ├── OutOfTime               the run took longer than its max_execution_time
+├── RunFailed               a run failed without an exception of its own
 ├── LockLost                this run's lock is gone: stop, nothing more is stored
 ├── RemoteError             what a run in a process of its own has failed with, or the process itself
 ├── ConfigError             a value somebody wrote is not usable
@@ -15,6 +16,11 @@ JobServerError
 ├── DefinitionError         a job file or class is not a job
 ├── DataError               data, progress or a result that cannot be stored
 ├── UnknownJob              no job of that name
+├── NameTaken               a job of that name comes from somewhere else
+├── NotAdded                the job comes from a file, no program has added it
+├── AlreadyAdded            a job of that name was added before
+├── NotStarted              the server does not run
+├── CompletionTimeout       a one-off has not ended in time (a TimeoutError, too)
 ├── UnknownTask             no task with that id
 ├── UnknownRun              no run with that id
 └── DatabaseError           MongoDB is away, or refuses
@@ -26,6 +32,7 @@ Interrupted stands beside it, as KeyboardInterrupt does beside Exception.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from difflib import get_close_matches
 
 
@@ -58,6 +65,14 @@ class Interrupted(BaseException):
 
 class OutOfTime(JobServerError):
     """The run took longer than its `max_execution_time`, was stopped and has failed."""
+
+
+class RunFailed(JobServerError):
+    """A run failed without an exception of its own, as when its process was killed; what an error handler is told."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class LockLost(JobServerError):
@@ -124,6 +139,53 @@ class UnknownJob(JobServerError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         super().__init__(f"unknown job {name!r}{did_you_mean(name, known)}")
         self.name = name
+
+
+class NameTaken(JobServerError):
+    """A job of that name comes from somewhere else; `holder` is its file."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f"the name {name!r} is taken by the job of {holder}: choose another name")
+        self.name, self.holder = name, holder
+
+
+class NotAdded(JobServerError):
+    """The job comes from a file, so removing it is removing the file."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(
+            f"job {name!r} was not added by a program, {path} brings it: remove that file, or set enabled to false in "
+            "its configuration"
+        )
+        self.name, self.path = name, path
+
+
+class AlreadyAdded(JobServerError):
+    """A job of that name was added before; `state` and `at` say how far a one-off has come, and since when."""
+
+    def __init__(self, name: str, *, state: str | None = None, at: datetime | None = None) -> None:
+        if state is None:
+            words = f"a job {name!r} was added already: remove it first with remove_job, or choose another name"
+        else:
+            since = "" if at is None else f" since {at:%Y-%m-%d %H:%M:%S} UTC"
+            words = f"the one-off job {name!r} was added already, it is {state}{since}: a one-off runs at most once"
+        super().__init__(words)
+        self.name, self.state, self.at = name, state, at
+
+
+class NotStarted(JobServerError):
+    """The server has no connection to MongoDB yet, or none any more."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: the server does not run; await server.start() first")
+
+
+class CompletionTimeout(JobServerError, TimeoutError):
+    """The one-off job has not ended within the time that was given."""
+
+    def __init__(self, name: str, timeout: float, state: str) -> None:
+        super().__init__(f"the one-off job {name!r} is still {state} after {timeout:g} seconds")
+        self.name, self.timeout, self.state = name, timeout, state
 
 
 class UnknownTask(JobServerError):

@@ -26,7 +26,7 @@ from jobserver.scanner.loading import imported, load
 from jobserver.scanner.rejection import FileRejected, traceback_from
 from jobserver.scanner.source_file import SourceFile, read_source
 from jobserver.scanner.sources import JobFile
-from jobserver.store.wire import BsonCodec
+from jobserver.store.wire import BsonCodec, extended_json
 
 CODEC = BsonCodec()
 
@@ -85,7 +85,7 @@ class _Loaded:
         """What a run calls with its handles. Raises NotLoaded, and DefinitionError."""
         code, wants = code_of(order["code"]), tuple(order["wants"])
         if code.kind == "script":
-            return lambda _handles: _run_script(code)
+            return lambda handles: _run_script(code, handles)
         module = self._module or _module_of(code)
         found = _named(module, code)
         if code.kind == "function":
@@ -133,8 +133,13 @@ def _named(module: ModuleType, code: Code) -> Any:
     return found
 
 
-def _run_script(code: Code) -> None:
-    """As `python FILE` would: it is `__main__`, and finds the modules beside it. Raises NotLoaded, and what it does."""
+def _run_script(code: Code, handles: Handles) -> None:
+    """As `python FILE` would: it is `__main__`, and finds the modules beside it. Raises NotLoaded, and what it does.
+
+    What a function asks for by name it finds in its environment, and so do the programs that it starts.
+    """
+    os.environ["JOBSERVER_RUN"] = handles.run.run_id
+    os.environ["JOBSERVER_DATA"] = extended_json(handles.data)
     source = _source(code)
     try:
         program = compile(source.content, source.path, "exec", dont_inherit=True)

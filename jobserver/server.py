@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from jobserver.ending import end
-from jobserver.errors import DatabaseError
+from jobserver.errors import DatabaseError, NotStarted
+from jobserver.manager.handing_over import HandedOver
+from jobserver.scanner.handlers.definitions import Handed
 from jobserver.worker import RECYCLED
 
 if TYPE_CHECKING:
+    from jobserver.client import JobClient
     from jobserver.compose import Parts
+    from jobserver.one_off import OneOff
+    from jobserver.runner.told import ErrorHandler, MessageHandler
+    from jobserver.schedule import ScheduleSource
     from jobserver.settings import Settings
 
 AFTER_ERROR = 1.0
@@ -37,6 +43,7 @@ class JobServer:
         self.exit_code = 0
         self._assemble = assemble
         self._parts: Parts | None = None
+        self._handed = HandedOver()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rescan = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -52,17 +59,25 @@ class JobServer:
         logger: Any = None,
         plugin_manager: Any = None,
         config: Settings | Mapping[str, Any] | str | Path | None = None,
+        *,
+        error_handler: ErrorHandler | None = None,
+        worker_message_handler: MessageHandler | None = None,
     ) -> JobServer:
         """A server that has not begun yet.
 
         `config` is a mapping shaped like config.yaml, a path to one, or settings; None looks for ./config.yaml.
         `common` may bring `mongodb_uri` and `database`, `plugin_manager` the names of the plugins whose jobs count
-        (`get_plugins()`), `logger` takes the log records in place of the present logging. Raises ConfigError.
+        (`get_plugins()`), `logger` takes the log records in place of the present logging.
+        `error_handler(name, run_id, error)` is told of each run here that fails, `worker_message_handler(name, run_id,
+        message)` of each `context.post(message)`; either may be async. Raises ConfigError.
         """
         from jobserver.compose import assembly, settings_for
+        from jobserver.runner.told import Told
 
         settings = settings_for(config, common)
-        return cls(settings=settings, assemble=assembly(settings, logger=logger, plugin_manager=plugin_manager))
+        told = Told(error_handler=error_handler, message_handler=worker_message_handler)
+        assemble = assembly(settings, logger=logger, plugin_manager=plugin_manager, told=told)
+        return cls(settings=settings, assemble=assemble)
 
     @property
     def jobs(self) -> Mapping[str, Any]:
@@ -98,11 +113,67 @@ class JobServer:
         if self._stopping:
             return
         first.result()
+        await self._add_what_waits(parts)
         self._spawn("recycling", self._recycle(parts))
         self._spawn("scanning", self._scan_again(parts))
         self._spawn("watching configurations", parts.config_watch.run(parts.manager.refresh))
         self._spawn("listening for configurations", parts.config_listener.run())
         _log.info("server started", server=parts.owner(), jobs=len(parts.manager.jobs), mongodb=parts.shown_uri)
+
+    async def add_job(
+        self,
+        *,
+        job: Callable[..., Any] | str | Path,
+        name: str | None = None,
+        at: ScheduleSource | None = None,
+        data: Any = None,
+        offloaded: bool = True,
+    ) -> str:
+        """Add a job that no file in `jobs/` brings; returns its name. Before the start it is kept until then.
+
+        `job` is a function, the path of a .py file, whose stem is its usual name, or "package.module:function". `at` is
+        any schedule; None is one run now. It runs in a process of its own; with offloaded=False on this server, first
+        in, first out, one at a time. Raises DefinitionError, DataError, ScheduleError, AlreadyAdded, NameTaken.
+        """
+        handed = Handed(job=job, name=name, at=at, data=data, offloaded=offloaded)
+        return await self._handed.add_job(handed)
+
+    async def remove_job(self, name: str) -> None:
+        """Take an added job back: what waits is cancelled, a run under way ends as it will. Raises UnknownJob."""
+        await self._handed.remove_job(name)
+
+    async def add_one_off_job(
+        self,
+        *,
+        name: str | None = None,
+        job: Callable[..., Any] | str | Path | None = None,
+        data: Any = None,
+        offloaded: bool = True,
+        at: Any = None,
+    ) -> str:
+        """Add a job that runs at most once ever by its name, across restarts and servers; returns the name.
+
+        `job` as in `add_job`, or the name of a job that a file brings; None is the job of that very name. Raises
+        AlreadyAdded unless the one there is has failed or was cancelled: then it is queued again.
+        """
+        handed = Handed(job=job, name=name, at=at, data=data, offloaded=offloaded)
+        return await self._handed.add_one_off(handed)
+
+    async def one_off(self, name: str) -> OneOff:
+        """How far a one-off has come. Raises UnknownJob, NotStarted."""
+        return await self._client().one_off(name)
+
+    async def await_completion(self, name: str, timeout: float | None = None) -> OneOff:
+        """Wait for the end of a one-off; see JobClient.await_completion. Raises NotStarted, too."""
+        return await self._client().await_completion(name, timeout)
+
+    async def has_executed_successfully(self, name: str) -> bool:
+        """Whether a one-off was added, and has neither failed nor been cancelled. Raises NotStarted."""
+        return await self._client().has_executed_successfully(name)
+
+    async def has_finished(self, name: str) -> bool:
+        """Whether a one-off has run, and all went well. Raises NotStarted."""
+        return await self._client().has_finished(name)
 
     async def wait(self) -> None:
         """Until a shutdown has ended, whoever asked for it."""
@@ -151,6 +222,20 @@ class JobServer:
                 _log.warning("mongodb away", chore="taking in job files", error=str(error))
                 await asyncio.sleep(AFTER_ERROR)
 
+    async def _add_what_waits(self, parts: Parts) -> None:
+        while not self._stopping:
+            try:
+                await self._handed.begin(parts.added)
+                return
+            except DatabaseError as error:
+                _log.warning("mongodb away", chore="adding jobs", error=str(error))
+                await asyncio.sleep(AFTER_ERROR)
+
+    def _client(self) -> JobClient:
+        if self._parts is None:
+            raise NotStarted("one-off jobs cannot be read")
+        return self._parts.jobs
+
     async def _scan_again(self, parts: Parts) -> None:
         """On every change of the files, and at intervals whatever the watcher says."""
         while True:
@@ -186,6 +271,7 @@ class JobServer:
 
     async def _wind_down(self) -> None:
         _log.info("server stopping")
+        self._handed.end()
         await end(self._tasks)
         async with self._turn:
             await self._close_parts()

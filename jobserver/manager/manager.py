@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from jobserver.definition import JobDefinition, JobSettings, ScanProblem, ScanResult
-from jobserver.errors import ConfigError
+from jobserver.errors import ConfigError, DatabaseError, NameTaken, NotAdded, UnknownJob
 from jobserver.excerpt import excerpt
 from jobserver.lengths import describe_length
 from jobserver.manager.history import HistoryKeeper
@@ -63,6 +63,7 @@ class JobManager:
         self._history = HistoryKeeper(store=configs, server=server)
         self._default_concurrency, self._default_lock_lifetime = default_concurrency, default_lock_lifetime
         self._jobs: dict[str, Managed] = {}
+        self._added: dict[str, JobDefinition] = {}
         self._problems: set[tuple[str, str]] = set()
         self._turn = asyncio.Lock()
 
@@ -72,16 +73,50 @@ class JobManager:
         return self._jobs
 
     async def take_in(self, scan: ScanResult) -> None:
-        """The files have been read: add, replace and remove jobs accordingly."""
+        """The files have been read: add, replace and remove jobs accordingly. Jobs added by the program stay."""
         async with self._turn:
+            scan = self._without_taken_names(scan)
             self._report_problems(scan)
-            for name in [name for name in self._jobs if name not in scan.definitions]:
+            wanted = scan.definitions | self._added
+            for name in [name for name in self._jobs if name not in wanted]:
                 await self._remove(name)
-            for name, definition in scan.definitions.items():
+            for name, definition in wanted.items():
                 known = self._jobs.get(name)
                 if known is None or known.definition is not definition:
                     await self._discover(definition, known)
             await self._apply_documents()
+
+    async def add(self, definition: JobDefinition) -> JobSettings:
+        """A job that the program brings, or its next version: from now on it is managed like that of a file.
+
+        Raises NameTaken.
+        """
+        async with self._turn:
+            name = definition.name
+            known, before = self._jobs.get(name), self._added.get(name)
+            if known is not None and before is None:
+                raise NameTaken(name, known.definition.path)
+            self._added[name] = definition
+            try:
+                await self._discover(definition, known)
+                await self._apply_document(self._jobs[name])
+            except DatabaseError:
+                self._take_back(name, known, before)
+                raise
+            settings = self._jobs[name].settings
+            assert settings is not None
+            return settings
+
+    async def remove(self, name: str) -> None:
+        """The program does not want its job any more. Raises UnknownJob, and NameTaken for a job that a file brings."""
+        async with self._turn:
+            if name not in self._added:
+                if name in self._jobs:
+                    raise NotAdded(name, self._jobs[name].definition.path)
+                raise UnknownJob(name, self._added)
+            await self._runner.scheduler.withdraw(name, reason="its job was removed")
+            await self._remove(name)
+            del self._added[name]
 
     async def refresh(self) -> None:
         """The documents may have changed: read them all, bring what differs into force."""
@@ -107,6 +142,30 @@ class JobManager:
         await self._configs.mark_missing(name, missing=True)
         del self._jobs[name]
         _log.warning("job removed", name=name, note="its configuration is kept")
+
+    def _take_back(self, name: str, known: Managed | None, before: JobDefinition | None) -> None:
+        """What could not be stored is not half added."""
+        if known is None or before is None:
+            self._added.pop(name, None)
+            self._jobs.pop(name, None)
+        else:
+            self._added[name], self._jobs[name] = before, known
+
+    def _without_taken_names(self, scan: ScanResult) -> ScanResult:
+        """The program was first: a file that claims the name of an added job is refused."""
+        taken = [each for name, each in scan.definitions.items() if name in self._added]
+        if not taken:
+            return scan
+        problems = [
+            ScanProblem(path=each.path, message=str(NameTaken(each.name, self._added[each.name].path)))
+            for each in taken
+        ]
+        kept = {name: each for name, each in scan.definitions.items() if name not in self._added}
+        return ScanResult(definitions=kept, problems=(*scan.problems, *problems))
+
+    async def _apply_document(self, managed: Managed) -> None:
+        document = await self._configs.read(managed.definition.name) or {}
+        await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
 
     async def _apply_documents(self) -> None:
         documents: dict[Any, Config] = {

@@ -22,6 +22,14 @@ class JobExecutor(Protocol):
         """New limits, retry policy, priority or lock lifetime, in force for whatever starts from now on."""
         ...
 
+    async def supply(self, definition: JobDefinition, *, request: Any) -> None:
+        """The code of a one-off job, whose document has the id `request`: here it may run, until it has ended."""
+        ...
+
+    def has_code_of(self, name: str) -> bool:
+        """Whether the one-off job of that name may run here."""
+        ...
+
     async def remove_job(self, name: str) -> None:
         """Start no more of it; runs that are under way end as they will."""
         ...
@@ -38,8 +46,14 @@ class JobScheduler(Protocol):
         """
         ...
 
-    async def run_job_now(self, name: str, settings: JobSettings, *, request: Any) -> None:
+    async def run_job_now(
+        self, name: str, settings: JobSettings, *, request: Any | None = None, data: Any = None
+    ) -> None:
         """One run outside the schedule, also of a disabled job; the same `request` again adds nothing."""
+        ...
+
+    async def withdraw(self, name: str, *, reason: str) -> None:
+        """Take back whatever of this job waits to run, its schedule too; a run that is under way ends as it will."""
         ...
 
 

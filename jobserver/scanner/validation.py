@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
-from jobserver.definition import Code, JobDefinition, ScanProblem
+from jobserver.definition import Code, Execution, JobDefinition, ScanProblem
 from jobserver.errors import ConfigError, DefinitionError, did_you_mean
 from jobserver.job import Job
 from jobserver.scanner.checksum import checksum
 from jobserver.scanner.class_defaults import class_defaults, class_driver, class_limits, class_start_method
+from jobserver.scanner.handlers.handler import Handler
+from jobserver.scanner.handlers.references import read_reference
+from jobserver.scanner.handlers.standing_in import standing_in
 from jobserver.scanner.job_classes import has_run, has_schedule, job_classes, job_name
 from jobserver.scanner.rejection import FileRejected, traceback_from
-from jobserver.scanner.run_signature import run_signature
+from jobserver.scanner.run_signature import RunSignature, run_signature
 from jobserver.scanner.source_file import SourceFile
 
 
@@ -40,9 +45,11 @@ def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequ
     """The definition of one class of a file; `others` are the further jobs of the file. Raises DefinitionError."""
     _require_parts(cls, source)
     name = job_name(cls, source.file, alone=not others)
-    job = _instance(cls, source)
+    referred = _referred(cls, source)
+    job_class = cls if referred is None else standing_in(referred, cls)
+    job = _instance(job_class, source)
     try:
-        signature = run_signature(job)
+        signature = run_signature(job) if referred is None else _signature_of(referred)
         driver = class_driver(job, is_async=signature.is_async)
         defaults = class_defaults(job, is_async=signature.is_async)
         limits, start_method = class_limits(job), class_start_method(job)
@@ -50,25 +57,49 @@ def define(cls: type[Job], source: SourceFile, tree: ast.Module, *, others: Sequ
         raise _refused(cls, source, str(error)) from error
     except Exception as error:
         raise _refused(cls, source, f"its defaults cannot be read: {type(error).__name__}: {error}") from error
+    if referred is not None and defaults.execution is None:
+        defaults = replace(defaults, execution=Execution.PROCESS)
     return JobDefinition(
         name=name,
         path=source.path,
         checksum=checksum(tree, without={other.__name__ for other in others if not issubclass(cls, other)}),
-        job_class=cls,
+        job_class=job_class,
         is_async=signature.is_async,
         wants=signature.wants,
         defaults=defaults,
         driver=driver,
         limits=limits,
         start_method=start_method,
-        code=Code(
-            kind="class",
-            path=source.path,
-            name=cls.__qualname__,
-            category=source.file.category,
-            content=source.content,
-        ),
+        code=_code(cls, source) if referred is None else referred.code,
     )
+
+
+def _code(cls: type[Job], source: SourceFile) -> Code:
+    return Code(
+        kind="class",
+        path=source.path,
+        name=cls.__qualname__,
+        category=source.file.category,
+        content=source.content,
+    )
+
+
+def _referred(cls: type[Job], source: SourceFile) -> Handler | None:
+    """What `run = "scripts/report.py"` leads to, from the job file's own folder; None where `run` is code itself."""
+    run = getattr(cls, "run", None)
+    if not isinstance(run, str | Path):
+        return None
+    try:
+        handler = read_reference(run, folder=source.file.path.parent)
+    except DefinitionError as error:
+        raise _refused(cls, source, f"run = {str(run)!r}: {error}") from error
+    if handler.code is not None and handler.code.kind == "class":
+        raise _refused(cls, source, f"run = {str(run)!r}: defines a Job itself; name a script or a function")
+    return handler
+
+
+def _signature_of(handler: Handler) -> RunSignature:
+    return RunSignature(wants=handler.wants, is_async=handler.is_async)
 
 
 def _require_parts(cls: type[Job], source: SourceFile) -> None:

@@ -66,7 +66,8 @@ def arm(arming: Arming) -> list[Document]:
                 "status": either(begins_anew, scheduled, {"$ifNull": ["$status", scheduled]}),
                 "disabled": REMOVE if arming.enabled else True,
                 "anchorAt": either(changed, NOW, {"$ifNull": ["$anchorAt", NOW]}),
-                "poison": either(changed, REMOVE, keep("poison")),
+                # one that was withdrawn with its job is wanted again
+                **{each: either(changed, REMOVE, keep(each)) for each in ("poison", "withdrawn", "expireAt")},
                 **{each: either(begins_anew, REMOVE, keep(each)) for each in OCCURRENCE_FIELDS},
                 **_stands_for(arming),
                 "scheduleKey": literal(arming.key),

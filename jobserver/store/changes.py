@@ -61,6 +61,13 @@ class Changes:
 # and each settle. A document that an update makes due is known to the server that made it, or found by polling.
 JOB_HINTS: list[Document] = [
     {"$match": {"operationType": {"$in": ["insert", "invalidate"]}}},
-    {"$project": {"operationType": 1, "name": "$fullDocument.name", "nextRunAt": "$fullDocument.nextRunAt"}},
+    {
+        "$project": {
+            "operationType": 1,
+            "name": "$fullDocument.name",
+            "nextRunAt": "$fullDocument.nextRunAt",
+            "oneOff": "$fullDocument.oneOff",
+        }
+    },
 ]
 CONFIG_HINTS: list[Document] = [{"$project": {"operationType": 1}}]

@@ -35,7 +35,7 @@ RUN_FIELDS = (
     *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
     *("lockToken", "lockedBy", "fence", "attempt", "crashes", "lastRunAt"),
     *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
-    *("recurrence", "lastCompletedAt", "slots"),
+    *("recurrence", "lastCompletedAt", "slots", "oneOff"),
 )
 
 

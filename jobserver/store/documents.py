@@ -62,6 +62,11 @@ class ClaimedJob:
         before = self.document.get("crashes")
         return before + 1 if isinstance(before, int) else 1
 
+    @property
+    def one_off(self) -> bool:
+        """Whether its document stays for ever, so that its name never runs again."""
+        return self.document.get("oneOff") is True
+
     def continues(self, next_run_at: datetime | None) -> bool:
         """Whether the document is still waited for once this run has ended: by a schedule, or after its parent."""
         return next_run_at is not None or self.document.get("recurrence") is True

@@ -46,6 +46,11 @@ def ago(length: timedelta) -> Expression:
     return {"$subtract": [NOW, milliseconds(length)]}
 
 
+def goes_after(length: timedelta) -> Expression:
+    """When the document is removed, unless it says so already; a one-off never is: its name must not run again."""
+    return {"$cond": [{"$eq": ["$oneOff", True]}, REMOVE, {"$ifNull": ["$expireAt", from_now(length)]}]}
+
+
 def since(field: str) -> Expression:
     """Whole milliseconds from the moment in `field` to the server's now; absent where it is no moment."""
     return {"$cond": [is_moment(field), {"$subtract": [NOW, f"${field}"]}, REMOVE]}

@@ -13,6 +13,7 @@ from jobserver.store.connection import SyncDb, SyncJobs, what_mongodb_said
 from jobserver.store.expressions import BEGINNING
 
 DUE = "due"
+ONE_OFF = "one_off_per_name"
 PRIORITY_FIRST = (("priority", DESCENDING), ("nextRunAt", ASCENDING))
 
 
@@ -77,6 +78,14 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             name="one_per_global_slot",
             unique=True,
             partialFilterExpression={"globalSlot": {"$exists": True}},
+        ),
+        # one-offs: one document per name, ever
+        IndexModel([("name", ASCENDING)], name=ONE_OFF, unique=True, partialFilterExpression={"oneOff": True}),
+        # one-offs: which servers are to take on
+        IndexModel(
+            [("nextRunAt", ASCENDING)],
+            name="one_offs_due",
+            partialFilterExpression={"oneOff": True, "nextRunAt": {"$gt": BEGINNING}},
         ),
         # chains: what waits for the end of another document
         IndexModel("startAfter", name="chains", partialFilterExpression={"follows": {"$exists": True}}),

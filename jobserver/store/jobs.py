@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from pymongo import ReturnDocument, UpdateMany, UpdateOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -17,7 +18,9 @@ from jobserver.store import transitions
 from jobserver.store.arming import Arming, arm
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
+from jobserver.store.expressions import BEGINNING, NOW
 from jobserver.store.states import Transition
+from jobserver.store.task_transitions import withdraw
 from jobserver.store.views import moment, text
 
 
@@ -91,6 +94,25 @@ class JobStore:
             # A hand may have written anything, and a request for an earlier claim means nothing to this one.
             if isinstance(request := each["cancelRequest"], dict) and request.get("token") == each.get("lockToken")
         }
+
+    async def may_come(self, id_: Any, *, owner: str) -> bool:
+        """Whether this document is due and waits, or `owner` has it."""
+        waits = {"_id": id_, "lockToken": None, "$expr": {"$lte": ["$nextRunAt", NOW]}, "nextRunAt": {"$gt": BEGINNING}}
+        try:
+            return await self._jobs.find_one({"$or": [waits, {"_id": id_, "lockedBy": owner}]}, {"_id": 1}) is not None
+        except PyMongoError as error:
+            raise DatabaseError(f"{id_} could not be read: {what_mongodb_said(error)}") from error
+
+    async def withdraw_all(self, name: str, *, reason: str) -> int:
+        """Nothing of this job runs any more: what waits is cancelled, a run under way is the last; returns how many."""
+        live = [{field: {"$ne": None}} for field in ("nextRunAt", "lockToken", "lockedAt", "follows")]
+        change = withdraw(settlement=f"cancelled:{uuid4().hex}", reason=reason, retention=self._retention)
+        try:
+            # A holder that has lost its schedule takes the next one, whatever that is.
+            withdrawn = await self._jobs.update_many({"name": name, "$or": live}, [*change, {"$unset": "scheduleKey"}])
+        except PyMongoError as error:
+            raise DatabaseError(f"{name} could not be withdrawn: {what_mongodb_said(error)}") from error
+        return withdrawn.modified_count
 
     async def release(self, *, owner: str) -> int:
         """Give back everything that `owner` still holds; its attempts do not count."""
@@ -168,6 +190,7 @@ def is_plain(settlement: Settlement) -> bool:
         settlement.transition in (Transition.COMPLETE, Transition.RELEASE)
         and settlement.result is ABSENT
         and not settlement.job.recurring
+        and not settlement.job.one_off
     )
 
 

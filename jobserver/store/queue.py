@@ -21,7 +21,7 @@ from jobserver.store.clock import ServerClock
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
 from jobserver.store.enqueue import Request, check_name, check_storable, data_of, job_document
-from jobserver.store.indexes import job_indexes
+from jobserver.store.indexes import ONE_OFF, job_indexes
 from jobserver.store.steps import Result, Steps, carried_out, carried_out_plainly
 
 CLOCK_AGE = timedelta(minutes=1)
@@ -41,8 +41,8 @@ class Desk:
     def __init__(self, database: Any, names: CollectionNames) -> None:
         self.jobs, self.runs = database[names.jobs], database[names.runs]
         self.clock = ServerClock()
-        self._database, self._configs = database, database[names.configs]
-        self._unique_index_there = False
+        self._database, self.configs = database, database[names.configs]
+        self._unique_there: set[str] = set()
         self._priorities: dict[str, tuple[float, int]] = {}
 
     def add(self, requests: Sequence[Request], session: Any) -> Steps[list[Any]]:
@@ -51,7 +51,7 @@ class Desk:
             check_name(request.name)
         yield from self.know_the_time()
         if unknown := self._unknown_priorities(requests):
-            self._learn_priorities(unknown, (yield self._configs.find(*_priorities_of(unknown)).to_list()))
+            self._learn_priorities(unknown, (yield self.configs.find(*_priorities_of(unknown)).to_list()))
         if session is not None or any(request.unique_key is not None for request in requests):
             yield from self.keep_keys_unique()
         ids: list[Any] = []
@@ -71,19 +71,26 @@ class Desk:
         Inside a transaction that is before its first write: afterwards the index would wait for its end, and it for us.
         Whoever may not make indexes does not need to, where a server has.
         """
-        if self._unique_index_there:
-            return
-        try:
-            yield self.jobs.create_indexes([unique_key_index()])
-        except OperationFailure as refused:
-            if refused.code != UNAUTHORIZED or UNIQUE_KEY not in (yield self.jobs.index_information()):
-                raise
-        self._unique_index_there = True
+        yield from self._keep_unique(UNIQUE_KEY)
+
+    def keep_one_offs_unique(self) -> Steps[None]:
+        """The same for the index that keeps one document per one-off."""
+        yield from self._keep_unique(ONE_OFF)
 
     def know_the_time(self) -> Steps[None]:
         """Ask for MongoDB's clock, unless it was asked a moment ago."""
         if self.clock.is_older_than(CLOCK_AGE):
             self.clock.hear(_local_time((yield self._database.command("hello"))))
+
+    def _keep_unique(self, name: str) -> Steps[None]:
+        if name in self._unique_there:
+            return
+        try:
+            yield self.jobs.create_indexes([unique_index(name)])
+        except OperationFailure as refused:
+            if refused.code != UNAUTHORIZED or name not in (yield self.jobs.index_information()):
+                raise
+        self._unique_there.add(name)
 
     def _unknown_priorities(self, requests: Sequence[Request]) -> list[str]:
         """The names whose priority has to be looked up."""
@@ -190,9 +197,9 @@ _UPSERT: dict[str, Any] = {
 }
 
 
-def unique_key_index() -> IndexModel:
-    """The index that keeps one active document per key; servers make it too."""
-    return next(index for index in job_indexes() if index.document["name"] == UNIQUE_KEY)
+def unique_index(name: str) -> IndexModel:
+    """An index on which the writes of clients rely; servers make it too."""
+    return next(index for index in job_indexes() if index.document["name"] == name)
 
 
 def _grouped(documents: list[Document]) -> Iterator[tuple[bool, list[Document]]]:

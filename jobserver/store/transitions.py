@@ -25,6 +25,7 @@ from jobserver.store.expressions import (
     Expression,
     either,
     from_now,
+    goes_after,
     is_moment,
     is_there,
     keep,
@@ -43,7 +44,7 @@ CANCELLED = TRANSITIONS[Transition.WITHDRAW].target
 # ... and it has ended in a way that would otherwise go on: it frees its key and is kept for a while, like any other.
 WITHDRAWN_IS_OVER: Document = {
     "$set": {
-        "expireAt": either(WITHDRAWN, {"$ifNull": ["$expireAt", from_now(RETENTION)]}, keep("expireAt")),
+        "expireAt": either(WITHDRAWN, goes_after(RETENTION), keep("expireAt")),
         **{each: either(WITHDRAWN, REMOVE, keep(each)) for each in ("uniqueKey", *OCCURRENCE_FIELDS)},
     }
 }
@@ -245,7 +246,7 @@ def overrun(reason: str, retention: timedelta) -> Pipeline:
                 "duration": since("lastRunAt"),
                 "settledBy": "$lockToken",
                 "nextRunAt": either(is_over, REMOVE, keep("nextRunAt")),
-                "expireAt": either(is_over, from_now(retention), keep("expireAt")),
+                "expireAt": either(is_over, goes_after(retention), keep("expireAt")),
                 "uniqueKey": either(is_over, REMOVE, keep("uniqueKey")),
                 **_failure(ErrorRecord(message=reason)),
             }
@@ -304,6 +305,8 @@ def _ended(transition: Transition, settlement: Settlement, retention: timedelta 
 
 def _expiry(settlement: Settlement, retention: timedelta) -> Document:
     """What is over goes after a while; what recurs is over when it was cancelled, or its recurrence has ended."""
+    if settlement.job.one_off:
+        return {}
     if settlement.job.is_last(settlement.next_run_at):
         return {"expireAt": from_now(retention)}
     return {"expireAt": either(WITHDRAWN, from_now(retention), keep("expireAt"))}

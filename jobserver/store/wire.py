@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import bson
+from bson import json_util
 
 from jobserver.errors import DataError
 from jobserver.store.codec import CODEC
 from jobserver.store.enqueue import check_storable
+
+
+def extended_json(value: Any) -> str:
+    """JSON that keeps MongoDB's own types, as {"$oid": …} and {"$date": …}."""
+    return json_util.dumps(value, json_options=json_util.RELAXED_JSON_OPTIONS)
 
 
 class BsonCodec:

@@ -9,6 +9,7 @@ import jobserver
 import jobserver.testing
 
 PUBLIC = [
+    "AlreadyAdded",
     "DstPolicy",
     "FatalError",
     "Job",
@@ -20,6 +21,7 @@ PUBLIC = [
     "Limits",
     "LockLost",
     "Misfire",
+    "OneOff",
     "Priority",
     "Retry",
     "RetryableError",

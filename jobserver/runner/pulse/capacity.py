@@ -8,7 +8,7 @@ Slots are counted beside that: of those a run takes as many as its document asks
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
 from jobserver.runner.pulse.slots import ServerSlots
@@ -16,13 +16,20 @@ from jobserver.store.documents import ClaimedJob, Lane
 
 
 class Capacity:
-    """Counts what was claimed here and says what may be."""
+    """Counts what was claimed here and says what may be. `in_turn` leaves out the jobs whose turn has not come."""
 
     def __init__(
-        self, *, jobs: KnownJobs, slots: ServerSlots, max_concurrency: int, lock_limit: int, default_lock_limit: int
+        self,
+        *,
+        jobs: KnownJobs,
+        slots: ServerSlots,
+        max_concurrency: int,
+        lock_limit: int,
+        default_lock_limit: int,
+        in_turn: Callable[[Iterable[str], Iterable[str]], Iterable[str]] | None = None,
     ) -> None:
         self.slots = slots
-        self._jobs = jobs
+        self._jobs, self._in_turn = jobs, in_turn
         self._max_concurrency = max_concurrency
         self._lock_limit, self._default_lock_limit = lock_limit, default_lock_limit
         self._running: Counter[str] = Counter()
@@ -65,11 +72,14 @@ class Capacity:
         free = self.free()
         if free == 0 or self.slots.are_all_used:
             return []
+        if self._jobs.in_turn and self._in_turn is not None:
+            names = self._in_turn(names, [name for name, count in self._running.items() if count > 0])
         found = ((name, self._jobs.get(name)) for name in names)
         lanes = [self._lane(name, job, free) for name, job in found if job is not None]
         return [lane for lane in lanes if lane.limit > 0]
 
     def _lane(self, name: str, job: KnownJob, free: int) -> Lane:
+        free = min(free, 1) if job.definition.in_turn else free
         limit = min(free, job.settings.concurrency - self._running[name])
         if self._default_lock_limit:
             limit = min(limit, self._default_lock_limit - self._held[name])

@@ -26,6 +26,7 @@ class KnownJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, KnownJob] = {}
+        self.in_turn: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._jobs)
@@ -44,6 +45,10 @@ class KnownJobs:
     def put(self, definition: JobDefinition, settings: JobSettings) -> None:
         """Add a job or replace its version."""
         self._jobs[definition.name] = KnownJob(definition, settings)
+        if definition.in_turn:
+            self.in_turn.add(definition.name)
+        else:
+            self.in_turn.discard(definition.name)
 
     def configure(self, name: str, settings: JobSettings) -> None:
         """Replace its settings; unknown names are ignored, their file may just have gone."""
@@ -54,3 +59,4 @@ class KnownJobs:
     def remove(self, name: str) -> None:
         """Forget it."""
         self._jobs.pop(name, None)
+        self.in_turn.discard(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,8 @@ HORIZON = timedelta(minutes=10)  # what is due later is left to polling
 class JobHints:
     """What a new job document says about due work."""
 
-    def __init__(self, *, wakeups: Wakeups, clock: ServerClock) -> None:
-        self._wakeups, self._clock = wakeups, clock
+    def __init__(self, *, wakeups: Wakeups, clock: ServerClock, one_off: Callable[[], None]) -> None:
+        self._wakeups, self._clock, self._one_off = wakeups, clock, one_off
 
     def hear(self, event: Any) -> None:
         """Wake the claim for the document's job, at the moment it is due."""
@@ -25,3 +26,5 @@ class JobHints:
         delay = due - self._clock.now()
         if delay <= HORIZON:
             self._wakeups.hint_in(delay, name)
+        if event.get("oneOff") is True:
+            self._one_off()

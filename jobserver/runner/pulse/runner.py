@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from jobserver.definition import Execution
+from jobserver.definition import Execution, JobDefinition
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.execution.process.executor import ProcessExecutor
@@ -26,6 +26,7 @@ from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
+from jobserver.runner.pulse.one_offs import OneOffs
 from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
@@ -35,10 +36,12 @@ from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.runner.pulse.slots import ServerSlots
+from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.runner.pulse.wear import Wear, WearLimits
+from jobserver.runner.told import Told
 from jobserver.settings import PulseSettings
 from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
@@ -46,12 +49,14 @@ from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
+from jobserver.store.connection import AsyncDb, AsyncJobs, deciding, deciding_sync, sync_client
+from jobserver.store.documents import ClaimedJob
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 from jobserver.store.locks import LockStore
+from jobserver.store.one_offs import OneOffStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
 from jobserver.store.strays import StrayStore
@@ -60,13 +65,18 @@ from jobserver.store.wire import BsonCodec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims and wear."""
+    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims and wear.
+
+    `define_stored` makes a definition of the handler in a one-off's document; it may block, and raise JobServerError.
+    """
 
     uri: str
     database: AsyncDb
     names: CollectionNames
     clock: ServerClock
     version: str
+    define_stored: Callable[[str, Mapping[str, Any]], JobDefinition]
+    told: Told = field(default_factory=Told)
     supervisor: str | None = None
     monotonic: Callable[[], float] = boottime
     rush_began: Callable[[], None] = lambda: None
@@ -103,12 +113,23 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
     line = Line(patience=settings.slots_patience, monotonic=monotonic)
+    turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
     capacity = Capacity(
         jobs=jobs,
         slots=ServerSlots(available=settings.available_slots, line=line),
+        in_turn=turns.allowed,
         max_concurrency=settings.max_concurrency,
         lock_limit=settings.lock_limit,
         default_lock_limit=settings.default_lock_limit,
+    )
+    one_offs = OneOffs(
+        store=OneOffStore(database[names.jobs]),
+        jobs=jobs,
+        turns=turns,
+        wakeups=wakeups,
+        define=around.define_stored,
+        lock_lifetime=settings.default_lock_lifetime,
+        every=settings.process_every,
     )
     reporter = RunReporter(monotonic=monotonic)
     upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
@@ -125,15 +146,21 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             monotonic=monotonic,
         ),
         server=around.server_id,
-        listeners=[upkeep, reporter, wear],
+        listeners=[upkeep, one_offs, reporter, wear],
     )
 
     def settle(run: Run, outcome: Outcome) -> None:
         upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
+        if settlement.error is not None and around.told.error_handler is not None:
+            around.told.failed(run, outcome.error, settlement.error.message)
         settling.add(settlement)
 
     processes = ProcessExecutor(
-        codec=BsonCodec(), address=databases.address, lease=lease.shared_with, grace=settings.cancel_grace
+        codec=BsonCodec(),
+        address=databases.address,
+        lease=lease.shared_with,
+        grace=settings.cancel_grace,
+        on_message=around.told.posted,
     )
     runs = Runs(
         store=store,
@@ -143,8 +170,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         lease=lease,
         databases=databases,
         executors={
-            Execution.INLINE: InlineExecutor(),
-            Execution.THREAD: ThreadExecutor(),
+            Execution.INLINE: InlineExecutor(around.told.posted),
+            Execution.THREAD: ThreadExecutor(around.told.posted),
             Execution.PROCESS: processes,
         },
         may_run=missed.may_run,
@@ -154,10 +181,16 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         monotonic=monotonic,
         logs=around.run_logs,
     )
+
+    def begin(job: ClaimedJob) -> None:
+        if job.name in jobs.in_turn:
+            turns.begun(job.id)
+        runs.begin(job)
+
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
         what="jobs",
-        hear=JobHints(wakeups=wakeups, clock=clock).hear,
+        hear=JobHints(wakeups=wakeups, clock=clock, one_off=one_offs.look).hear,
         opened=wakeups.hint_everything,
     )
 
@@ -171,7 +204,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         capacity=capacity,
         wakeups=wakeups,
         lease=lease,
-        begin=runs.begin,
+        begin=begin,
         rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
@@ -199,13 +232,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         every=settings.lease * MARGIN,
     )
 
-    chores_beside: dict[str, Callable[[], Awaitable[None]]] = {"watching wear": wear.watch}
-    if settings.available_slots is not None:
-        oversized = Oversized(
-            jobs=jobs, available=settings.available_slots, count=partial(count_oversized, database[names.jobs])
-        )
-        chores_beside["watching sizes"] = oversized.watch
-
     def prepare() -> None:
         ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
         around.run_logs.start()
@@ -218,8 +244,10 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         client.close()
 
     return JobRunner(
-        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
-        scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
+        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, one_offs=one_offs, changed=heartbeat.soon),
+        scheduler=PulseScheduler(
+            store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random, turns=turns
+        ),
         lifecycle=PulseLifecycle(
             prepare=prepare,
             store=store,
@@ -231,12 +259,27 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             listener=listener,
             loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
-            chores=chores_beside,
+            chores={
+                "watching wear": wear.watch,
+                "keeping turns": turns.run,
+                "finding one-offs": one_offs.run,
+                **_watching_sizes(settings, jobs, database[names.jobs]),
+            },
             owner=lambda: lease.owner,
             dispose=dispose,
             grace=settings.shutdown_grace,
         ),
     )
+
+
+def _watching_sizes(
+    settings: PulseSettings, jobs: KnownJobs, collection: AsyncJobs
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What only a server with limited slots has to look for."""
+    if settings.available_slots is None:
+        return {}
+    count = partial(count_oversized, collection)
+    return {"watching sizes": Oversized(jobs=jobs, available=settings.available_slots, count=count).watch}
 
 
 def _wear_limits(settings: PulseSettings, around: Surroundings) -> WearLimits:

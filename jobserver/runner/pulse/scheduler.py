@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, assert_never
 
 from jobserver.definition import JobSettings
-from jobserver.runner.pulse.jobs import KnownJobs
+from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
+from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.schedule import Schedule, ScheduleKind
 from jobserver.store.arming import Arming
 from jobserver.store.clock import ServerClock
 from jobserver.store.enqueue import Request, job_document
+from jobserver.store.expressions import literal
 from jobserver.store.jobs import JobStore
 from jobserver.store.recurrence import first_moment, moved, pulse_fields
 
@@ -27,8 +29,10 @@ class PulseScheduler:
         wakeups: Wakeups,
         clock: ServerClock,
         random: Callable[[], float],
+        turns: Turns,
     ) -> None:
         self._store, self._jobs, self._wakeups, self._clock = store, jobs, wakeups, clock
+        self._turns = turns
         self._random = random
 
     async def schedule(self, name: str, settings: JobSettings, *, afresh: bool = False) -> None:
@@ -43,18 +47,29 @@ class PulseScheduler:
             recurs=recurs(schedule),
             enabled=settings.enabled,
             priority=settings.priority,
-            fields=pulse_fields(schedule),
+            fields=pulse_fields(schedule) | _data(known),
             afresh=afresh,
         )
         next_run_at = await self._store.arm(name, arming, create=schedule.kind is not ScheduleKind.MANUAL)
         if next_run_at is not None:
             self._wakeups.hint_in(next_run_at - self._clock.now(), name)
 
-    async def run_job_now(self, name: str, settings: JobSettings, *, request: Any) -> None:
-        asked = Request(name=name, requested_by="runNow")
+    async def run_job_now(
+        self, name: str, settings: JobSettings, *, request: Any | None = None, data: Any = None
+    ) -> None:
+        asked = Request(name=name, data=data, requested_by=None if request is None else "runNow")
         document = job_document(asked, now=self._clock.now(), priority=settings.priority)
-        await self._store.insert({**document, "_id": request})
+        if request is not None:
+            document["_id"] = request
+        known = self._jobs.get(name)
+        if known is not None and known.definition.in_turn:  # before others can see the document, or it has no turn
+            self._turns.add(document["_id"], known.definition)
+        await self._store.insert(document)
         self._wakeups.hint([name])
+
+    async def withdraw(self, name: str, *, reason: str) -> None:
+        self._turns.forget(name)
+        await self._store.withdraw_all(name, reason=reason)
 
 
 def recurs(schedule: Schedule) -> bool:
@@ -66,6 +81,12 @@ def recurs(schedule: Schedule) -> bool:
             return False
         case other:
             assert_never(other)
+
+
+def _data(known: KnownJob | None) -> dict[str, Any]:
+    if known is None or known.definition.data is None:
+        return {}
+    return {"data": literal(known.definition.data)}
 
 
 def schedule_key(schedule: Schedule, checksum: str) -> str:
