@@ -591,6 +591,19 @@ async def test_a_zygote_that_is_killed_is_replaced_and_its_runs_go_on(folder: Pa
         assert running.result().result == other.result().result == 1
 
 
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+async def test_a_run_is_below_its_server_to_its_end_so_that_it_is_reaped(folder: Path, start_method: str) -> None:
+    async with bench(folder) as here:
+        line, job = Line(), here.job("log.i(str(os.getpid()))\ncontext.cancelled.wait(60)", start_method=start_method)
+        async with here.calling(job, line):
+            while not line.records:
+                await asyncio.sleep(0.005)
+            await here.call(here.job("return 'a newer version'"), Line(run_id="8:1"))
+            assert int(line.said()[0]) in [each.pid for each in descendants()]
+            here.executor.tell(line)
+        await only(1)
+
+
 async def test_a_keeper_that_is_killed_takes_its_run_with_it(folder: Path) -> None:
     async with bench(folder) as here:
         line = Line()
