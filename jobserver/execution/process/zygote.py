@@ -1,8 +1,8 @@
 """A process that has imported a job's file and does nothing but fork: each run begins as a copy of it.
 
 It never runs a job and holds no client and no thread. Where the file has started threads a copy would lack them, so it
-says so, and its runs import the file themselves. It ends with its server, or when nobody asks it any more and the last of
-its runs has ended.
+says so, and its runs import the file themselves. It ends with its server, or when nobody asks it any more and the last
+of its runs has ended.
 """
 
 from __future__ import annotations
