@@ -41,7 +41,7 @@ class Loaded:
 
 
 class ZygoteLink:
-    """Starts the process at once, or raises OSError. `over` is done when it was closed and nothing of it is left."""
+    """Starts the process at once, or raises OSError. `over` is done when it has ended and nothing of it is left."""
 
     def __init__(self, command: Sequence[str], *, code: Code | None, driver: str | None, codec: Codec) -> None:
         self._loop = asyncio.get_running_loop()
@@ -81,14 +81,28 @@ class ZygoteLink:
         if answer.get("error"):
             raise RemoteError(str(answer["error"]))
 
+    def retire(self) -> None:
+        """Ask nothing of it any more. It stays until the runs that it has forked have ended, for it reaps them.
+
+        Without it that would be for process 1 to do, which in a container may be a server that knows nothing of them.
+        """
+        if self._loading.done():
+            self._let_go()
+        else:
+            self.close()
+
     def close(self) -> None:
         """End it: nothing in it is of value. A second close is harmless."""
+        self._let_go()
+        if not self.over.done():
+            self._process.kill()
+
+    def _let_go(self) -> None:
         if not self.is_gone:
             self.is_gone = True
             self._loop.remove_reader(self._control)
             self._control.close()
             self._answers.put_nowait(None)
-            self._process.kill()
             self._loop.add_reader(self._end_of_process, self._reap)
 
     def _reap(self) -> None:
