@@ -146,6 +146,23 @@ def as_one_off(document: Mapping[str, Any]) -> OneOff:
     )
 
 
+def due_one_offs(*, handed_over: Collection[str], known: Collection[str], without: Collection[str]) -> Document:
+    """Those that are due and that a server with this code and these jobs could run, `without` some."""
+    runnable = [
+        {"handler.kind": {"$in": list(OTHERS_CAN_RUN)}},
+        {"handler.kind": "job", "handler.name": {"$in": list(known)}},
+        {"name": {"$in": list(handed_over)}},
+    ]
+    return {
+        "oneOff": True,
+        "nextRunAt": {"$gt": BEGINNING},
+        "lockToken": None,
+        "name": {"$nin": list(without)},
+        "$or": runnable,
+        "$expr": {"$lte": ["$nextRunAt", NOW]},
+    }
+
+
 class OneOffStore:
     """For a runner: which one-offs are due. Raises DatabaseError when MongoDB is away."""
 
@@ -156,19 +173,7 @@ class OneOffStore:
         self, *, handed_over: Collection[str], known: Collection[str], without: Collection[str], limit: int
     ) -> list[Document]:
         """The oldest due ones whose handler is stored, is a `known` job, or was `handed_over`; `name` and `handler`."""
-        runnable = [
-            {"handler.kind": {"$in": list(OTHERS_CAN_RUN)}},
-            {"handler.kind": "job", "handler.name": {"$in": list(known)}},
-            {"name": {"$in": list(handed_over)}},
-        ]
-        due = {
-            "oneOff": True,
-            "nextRunAt": {"$gt": BEGINNING},
-            "lockToken": None,
-            "name": {"$nin": list(without)},
-            "$or": runnable,
-            "$expr": {"$lte": ["$nextRunAt", NOW]},
-        }
+        due = due_one_offs(handed_over=handed_over, known=known, without=without)
         try:
             return await self._jobs.find(due, {"name": 1, "handler": 1}).sort("nextRunAt").limit(limit).to_list()
         except PyMongoError as error:

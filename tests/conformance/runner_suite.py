@@ -193,6 +193,46 @@ class RunnerSuite:
             await until(lambda: work.ended["after"])
         assert work.begun[None] == 1
 
+    async def test_what_is_asked_for_now_brings_its_data(self, where: Any) -> None:
+        work = Work()
+        async with self.running(where, work, settings()) as bench:
+            await bench.runner.scheduler.run_job_now(NAME, settings(), data={"which": "asked"})
+            await until(lambda: work.ended["asked"])
+
+    async def test_jobs_in_turn_run_one_at_a_time_in_the_order_of_asking_across_names(self, where: Any) -> None:
+        one, other = Work(), Work()
+        works = {NAME: one, "api:other": other}
+        async with self.bring_up(where) as bench:
+            await bench.runner.lifecycle.start()
+            for name, work in works.items():
+                work.gate.clear()
+                definition = replace(work.definition, name=name, in_turn=True)
+                await bench.runner.executor.create_job(definition, settings(concurrency=5))
+            for which, name in enumerate(order := [NAME, "api:other", NAME, NAME]):
+                await bench.runner.scheduler.run_job_now(name, settings(), data={"which": which})
+            for which, name in enumerate(order):
+                await until(lambda work=works[name], which=which: work.begun[which])
+                assert (one.begun + other.begun).total() == which + 1
+                works[name].gate.set()
+                await until(lambda work=works[name], which=which: work.ended[which])
+                works[name].gate.clear()
+            await bench.runner.lifecycle.close(hurry=True)
+
+    async def test_what_is_withdrawn_does_not_run_and_the_run_under_way_ends(self, where: Any) -> None:
+        work, probe = Work(), Work()
+        async with self.running(where, work, settings(concurrency=1)) as bench:
+            work.gate.clear()
+            await bench.enqueue(NAME, {"which": "running"})
+            await until(lambda: work.begun["running"])
+            await bench.enqueue(NAME, {"which": "waiting"})
+            await bench.runner.scheduler.withdraw(NAME, reason="a test")
+            work.gate.set()
+            await until(lambda: work.ended["running"])
+            await bench.runner.executor.create_job(replace(probe.definition, name="api:probe"), settings())
+            await bench.enqueue("api:probe", {"which": "probe"})
+            await until(lambda: probe.ended["probe"])
+        assert not work.begun["waiting"]
+
     async def test_starting_and_closing_twice_is_harmless(self, where: Any) -> None:
         work = Work()
         async with self.running(where, work, settings()) as bench:

@@ -13,6 +13,7 @@ from bson import ObjectId
 from jobserver import JobClient
 from jobserver.runner import JobRunner
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
+from jobserver.scanner.handlers.definitions import define_stored
 from jobserver.settings import load_settings
 from jobserver.store.clock import ServerClock
 from jobserver.store.collections import CollectionNames
@@ -45,7 +46,12 @@ class TestPulseRunner(RunnerSuite):
         settings = load_settings({"runner": {"config": SETTINGS}}, environ={}).runner.config
         async with async_client(uri) as client:
             around = Surroundings(
-                uri=uri, database=client[name], names=CollectionNames(), clock=ServerClock(), version="test"
+                uri=uri,
+                database=client[name],
+                names=CollectionNames(),
+                clock=ServerClock(),
+                version="test",
+                define_stored=define_stored,
             )
             runner = pulse_runner(settings=settings, around=around)
             try:

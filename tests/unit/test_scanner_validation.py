@@ -75,6 +75,35 @@ def test_a_class_with_run_and_schedule_is_a_job_named_after_its_file(loader: Loa
     assert len(found.checksum) == 64
 
 
+def test_a_job_may_name_a_script_or_a_function_in_place_of_run(loader: Loader, tmp_path: Path) -> None:
+    (tmp_path / "tidy.py").write_text("raise RuntimeError('imported')")
+    script = only(loader("class Tidy(Job):\n    schedule = 'manual'\n    run = 'tidy.py'\n    priority = 10\n"))
+    assert (script.name, script.wants, script.defaults.priority) == ("api:report", (), 10)
+    assert script.defaults.execution == "process"
+    assert script.code is not None
+    assert (script.code.kind, script.code.path) == ("script", str(tmp_path / "tidy.py"))
+    (tmp_path / "tidy.py").write_text("def run(db, data): ...")
+    function = only(
+        loader("class Tidy(Job):\n    schedule = 'manual'\n    run = 'tidy.py'\n    execution = 'thread'\n")
+    )
+    assert (function.wants, function.defaults.execution) == (("db", "data"), "thread")
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        ("absent.py", "there is no such file"),
+        ("tidy", "is neither a path to a .py file nor"),
+        ("nowhere:work", "there is no module 'nowhere'"),
+        ("job.py", "defines a Job itself"),
+    ],
+)
+def test_what_a_job_names_in_place_of_run_must_be_there(loader: Loader, tmp_path: Path, run: str, why: str) -> None:
+    (tmp_path / "job.py").write_text("class A(Job):\n    def run(self): ...\n")
+    with pytest.raises(FileRejected, match=why):
+        loader(f"class Tidy(Job):\n    schedule = 'manual'\n    run = '{run}'\n")
+
+
 def test_what_is_not_stated_takes_its_default(loader: Loader) -> None:
     defaults = only(loader("class Report(Job):\n    schedule = 'manual'\n    def run(self): ...")).defaults
     assert defaults.enabled is True

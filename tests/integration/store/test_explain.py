@@ -13,8 +13,9 @@ from jobserver.store import transitions
 from jobserver.store.chains import waiting_for
 from jobserver.store.documents import Lane
 from jobserver.store.due import due_pipeline
-from jobserver.store.indexes import DUE, PRIORITY_FIRST
+from jobserver.store.indexes import DUE, ONE_OFF, PRIORITY_FIRST
 from jobserver.store.locks import HELD
+from jobserver.store.one_offs import due_one_offs
 from tests.stores import FAR_AHEAD, LONG_AGO, NAMES, Workplace, lane
 
 pytestmark = pytest.mark.timeout(120)
@@ -24,6 +25,7 @@ RUNNING = 25
 TASKS = 20_000
 DAILY = {"type": "interval", "value": 86_400_000}
 NOT_DUE: dict[str, Any] = {"priority": 0, "nextRunAt": FAR_AHEAD}
+NAMES_OF_JOBS = ["job", "other"]
 CONSTANT = 60  # keys that tell a scan where one priority ends and the next begins
 
 
@@ -53,6 +55,11 @@ def make(place: Workplace, count: int, **fields: Any) -> None:
             {"$merge": {"into": NAMES.jobs, "whenMatched": "fail"}},
         ]
     )
+
+
+def make_named(place: Workplace, count: int, **fields: Any) -> None:
+    """So many documents, each with a name of its own."""
+    place.db[NAMES.jobs].insert_many([{**fields, "name": f"one-off {number}"} for number in range(count)])
 
 
 class Explained:
@@ -187,6 +194,22 @@ def test_a_unique_key_is_looked_up_by_its_index(crowd: Workplace) -> None:
     asked = found_by(crowd, {"name": "job", "uniqueKey": "order 7"})
     assert asked.indexes == {"one_active_per_key"}
     assert asked.keys <= 1
+
+
+def test_due_one_offs_are_found_among_those_that_wait_alone(crowd: Workplace) -> None:
+    ended = {"type": "normal", "oneOff": True, "status": "completed", "handler": {"kind": "file", "path": "a.py"}}
+    make_named(crowd, 20_000, **ended)
+    crowd.put(name="waits", type="normal", oneOff=True, handler=ended["handler"], nextRunAt=LONG_AGO)
+    due = due_one_offs(handed_over=["mine"], known=NAMES_OF_JOBS, without=["other"])
+    found = Explained(crowd, {"find": NAMES.jobs, "filter": due, "sort": {"nextRunAt": 1}, "limit": 50})
+    assert found.indexes == {"one_offs_due"}
+    assert (found.returned, found.documents) == (1, 1)
+
+
+def test_a_one_off_is_looked_up_by_its_index(crowd: Workplace) -> None:
+    found = found_by(crowd, {"name": "waits", "oneOff": True})
+    assert found.indexes == {ONE_OFF}
+    assert found.documents <= 1
 
 
 def test_the_holder_of_a_job_is_looked_up_by_its_index(crowd: Workplace) -> None:

@@ -30,7 +30,7 @@ def test_every_collection_gets_its_indexes_and_a_second_time_changes_nothing(db:
     first = {name: db[name].index_information() for name in db.list_collection_names()}
     ensure_indexes(db, NAMES)
     assert {name: db[name].index_information() for name in db.list_collection_names()} == first
-    unique = {"one_holder", "one_active_per_key", "one_per_global_slot"}
+    unique = {"one_holder", "one_active_per_key", "one_per_global_slot", "one_off_per_name"}
     assert names_of(db, NAMES.jobs) >= {"due", "locks", "retention", *unique}
     assert {name for name, each in first[NAMES.jobs].items() if each.get("unique")} == unique
     assert first[NAMES.configs]["one_per_job"]["unique"]
