@@ -26,7 +26,8 @@ from jobserver.store.queue import AsyncQueue, SyncQueue
 from jobserver.store.tasks import TaskRequest
 from jobserver.task import Task
 
-NOT_CANCELLED = "it could not be cancelled"
+TASK_NOT_CANCELLED = "the task could not be cancelled"
+RUN_NOT_CANCELLED = "the run could not be cancelled"
 
 
 class JobClient:
@@ -44,14 +45,18 @@ class JobClient:
         delay: timedelta | None = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> Any:
         """Ask for one run; returns the document's id.
 
         While a document with the same name and `unique_key` waits or runs, its id is returned and nothing is added.
+        `slots` is how many of a server's `available_slots` the run takes, where that is not the job's usual number.
         With `session` the document becomes visible when the caller's transaction commits, or never.
         """
-        request = Request(name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key)
+        request = Request(
+            name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key, slots=slots
+        )
         return (await self._queue.add([request], session=session))[0]
 
     async def enqueue_many(
@@ -61,10 +66,13 @@ class JobClient:
         at: datetime | None = None,
         delay: timedelta | None = None,
         priority: int | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> list[Any]:
         """Ask for many runs in few commands; returns the documents' ids in the same order."""
-        return await self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
+        return await self._queue.add(
+            requests(jobs, at=at, delay=delay, priority=priority, slots=slots), session=session
+        )
 
     async def schedule(
         self,
@@ -76,6 +84,7 @@ class JobClient:
         start_after: Task | Any = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> Task:
         """Ask for a task: runs of `name` with these arguments, at a moment, again and again, or after another task.
@@ -95,6 +104,7 @@ class JobClient:
             start_after=start_after,
             priority=priority,
             unique_key=unique_key,
+            slots=slots,
         )
         return await self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
 
@@ -112,7 +122,7 @@ class JobClient:
         run under way is cancelled; where there is none, DataError is raised. Raises UnknownTask, too.
         """
         return await self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=TASK_NOT_CANCELLED
         )
 
     async def cancel_run(self, run_id: str, *, session: AsyncClientSession | None = None) -> bool:
@@ -122,7 +132,7 @@ class JobClient:
         id of a run.
         """
         return await self._queue.carry_out(
-            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
 
@@ -141,10 +151,13 @@ class SyncJobClient:
         delay: timedelta | None = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> Any:
         """Ask for one run; see JobClient.enqueue."""
-        request = Request(name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key)
+        request = Request(
+            name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key, slots=slots
+        )
         return self._queue.add([request], session=session)[0]
 
     def enqueue_many(
@@ -154,10 +167,11 @@ class SyncJobClient:
         at: datetime | None = None,
         delay: timedelta | None = None,
         priority: int | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> list[Any]:
         """Ask for many runs; see JobClient.enqueue_many."""
-        return self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
+        return self._queue.add(requests(jobs, at=at, delay=delay, priority=priority, slots=slots), session=session)
 
     def schedule(
         self,
@@ -169,6 +183,7 @@ class SyncJobClient:
         start_after: Task | Any = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> Task:
         """Ask for a task; see JobClient.schedule."""
@@ -180,6 +195,7 @@ class SyncJobClient:
             start_after=start_after,
             priority=priority,
             unique_key=unique_key,
+            slots=slots,
         )
         return self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
 
@@ -192,18 +208,23 @@ class SyncJobClient:
     def cancel(self, task: Task | Any, *, session: ClientSession | None = None) -> Task:
         """End a task for good; see JobClient.cancel."""
         return self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=TASK_NOT_CANCELLED
         )
 
     def cancel_run(self, run_id: str, *, session: ClientSession | None = None) -> bool:
         """Stop one run by its id; see JobClient.cancel_run."""
         return self._queue.carry_out(
-            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
 
 def requests(
-    jobs: Iterable[tuple[str, Any]], *, at: datetime | None, delay: timedelta | None, priority: int | None
+    jobs: Iterable[tuple[str, Any]],
+    *,
+    at: datetime | None,
+    delay: timedelta | None,
+    priority: int | None,
+    slots: int | None,
 ) -> list[Request]:
     """One request for each (name, data)."""
-    return [Request(name=name, data=data, at=at, delay=delay, priority=priority) for name, data in jobs]
+    return [Request(name=name, data=data, at=at, delay=delay, priority=priority, slots=slots) for name, data in jobs]

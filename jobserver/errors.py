@@ -16,6 +16,7 @@ JobServerError
 ├── DataError               data, progress or a result that cannot be stored
 ├── UnknownJob              no job of that name
 ├── UnknownTask             no task with that id
+├── UnknownRun              no run with that id
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
 
@@ -131,6 +132,15 @@ class UnknownTask(JobServerError):
     def __init__(self, id_: object) -> None:
         why = "it was removed, its retention is over, or the id is of another collection"
         super().__init__(f"no task {str(id_)!r}: {why}")
+        self.id = id_
+
+
+class UnknownRun(JobServerError):
+    """No run has that id, or none that runs now."""
+
+    def __init__(self, id_: object, why: str | None = None) -> None:
+        why = why or "its retention may be over, or the job document has not run yet"
+        super().__init__(f"no run {str(id_)!r}: {why}; `jobserver runs` lists those that there are")
         self.id = id_
 
 

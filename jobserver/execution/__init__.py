@@ -7,7 +7,8 @@ process   either, in a process of its own; not imported here, for it is the larg
 outcome   how a run can end
 handles   what a run lends to the job's code
 done      the callback form of the same decision
-run_log   records that know their run
+run_log   records that know their run, and the seam to whoever keeps them
+plain_logging  the same for records of `logging`
 blocking  notices a job that blocks the event loop
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.execution.process.executor import ProcessExecutor
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -25,6 +26,7 @@ from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
+from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.run import Run
@@ -32,16 +34,20 @@ from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.runner.pulse.wear import Wear, WearLimits
 from jobserver.settings import PulseSettings
+from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
+from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
@@ -54,7 +60,7 @@ from jobserver.store.wire import BsonCodec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims."""
+    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims and wear."""
 
     uri: str
     database: AsyncDb
@@ -65,6 +71,8 @@ class Surroundings:
     monotonic: Callable[[], float] = boottime
     rush_began: Callable[[], None] = lambda: None
     rush_ended: Callable[[], None] = lambda: None
+    worn_out: Callable[[str], None] = lambda reason: None
+    run_logs: RunLogs = UNKEPT
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -94,8 +102,10 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
+    line = Line(patience=settings.slots_patience, monotonic=monotonic)
     capacity = Capacity(
         jobs=jobs,
+        slots=ServerSlots(available=settings.available_slots, line=line),
         max_concurrency=settings.max_concurrency,
         lock_limit=settings.lock_limit,
         default_lock_limit=settings.default_lock_limit,
@@ -105,6 +115,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     history = RunStore(database[names.runs])
     chains: dict[str, Any] = {"server": around.server_id, "retention": settings.retention}
     missed = MissedOccurrences(store=store, history=history, server=around.server_id)
+    wear = Wear(limits=_wear_limits(settings, around), stuck=lambda: runs.given_up, tell=around.worn_out)
     settling = SettleLoop(
         store=store,
         history=history,
@@ -114,7 +125,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             monotonic=monotonic,
         ),
         server=around.server_id,
-        listeners=[upkeep, reporter],
+        listeners=[upkeep, reporter, wear],
     )
 
     def settle(run: Run, outcome: Outcome) -> None:
@@ -141,6 +152,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         cancel_grace=settings.cancel_grace,
         now=clock.now,
         monotonic=monotonic,
+        logs=around.run_logs,
     )
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
@@ -171,7 +183,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         clock=clock,
         version=around.version,
         supervisor=around.supervisor,
-        facts=partial(server_facts, runs, jobs),
+        facts=partial(server_facts, runs, jobs, capacity.slots, claims),
         lost=lost_locks.lease_lost,
         renewed=lost_locks.verify,
         monotonic=monotonic,
@@ -187,9 +199,21 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         every=settings.lease * MARGIN,
     )
 
+    chores_beside: dict[str, Callable[[], Awaitable[None]]] = {"watching wear": wear.watch}
+    if settings.available_slots is not None:
+        oversized = Oversized(
+            jobs=jobs, available=settings.available_slots, count=partial(count_oversized, database[names.jobs])
+        )
+        chores_beside["watching sizes"] = oversized.watch
+
+    def prepare() -> None:
+        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
+        around.run_logs.start()
+
     async def dispose() -> None:
         await processes.close()
         lease.close()
+        await asyncio.to_thread(around.run_logs.close)
         await databases.close()
         client.close()
 
@@ -197,9 +221,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
-            prepare=lambda: ensure_indexes(
-                chores, names, sort=settings.sort, history_retention=settings.history_retention
-            ),
+            prepare=prepare,
             store=store,
             heartbeat=heartbeat,
             reaper=reaper,
@@ -209,11 +231,18 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             listener=listener,
             loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
+            chores=chores_beside,
             owner=lambda: lease.owner,
             dispose=dispose,
             grace=settings.shutdown_grace,
         ),
     )
+
+
+def _wear_limits(settings: PulseSettings, around: Surroundings) -> WearLimits:
+    """Stuck runs end no server that nobody would start again: it still does its other work."""
+    stuck = settings.recycle_stuck if around.supervisor else 0
+    return WearLimits(runs=settings.recycle_after_runs, memory=settings.recycle_memory, stuck=stuck)
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: Any) -> None:
