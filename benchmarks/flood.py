@@ -34,12 +34,14 @@ def flood(mongod: Mongod, *, jobs: int, workers: int = 1, uri: str | None = None
             return let_go(mongod, database, server, jobs=jobs)
 
 
-def let_go(mongod: Mongod, database: Database[Document], server: Server, *, jobs: int) -> Flood:
+def let_go(
+    mongod: Mongod, database: Database[Document], server: Server, *, jobs: int, concurrency: int = CONCURRENCY
+) -> Flood:
     """Queue the jobs of a server that holds them back, release them, wait for the last entry of their history."""
     ids = SyncJobClient(database).enqueue_many([(NOOP, None)] * jobs)
     recorded = database.jobRuns.estimated_document_count()
     conflicts, cpu, mongod_cpu = mongod.write_conflicts(), server.cpu_seconds(), mongod.cpu_seconds()
-    set_concurrency(database, NOOP, CONCURRENCY)
+    set_concurrency(database, NOOP, concurrency)
     _await_history(database, server, recorded + jobs)
     cpu, mongod_cpu = server.cpu_seconds() - cpu, mongod.cpu_seconds() - mongod_cpu
     conflicts = mongod.write_conflicts() - conflicts

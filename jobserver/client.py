@@ -26,7 +26,8 @@ from jobserver.store.queue import AsyncQueue, SyncQueue
 from jobserver.store.tasks import TaskRequest
 from jobserver.task import Task
 
-NOT_CANCELLED = "it could not be cancelled"
+TASK_NOT_CANCELLED = "the task could not be cancelled"
+RUN_NOT_CANCELLED = "the run could not be cancelled"
 
 
 class JobClient:
@@ -121,7 +122,7 @@ class JobClient:
         run under way is cancelled; where there is none, DataError is raised. Raises UnknownTask, too.
         """
         return await self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=TASK_NOT_CANCELLED
         )
 
     async def cancel_run(self, run_id: str, *, session: AsyncClientSession | None = None) -> bool:
@@ -131,7 +132,7 @@ class JobClient:
         id of a run.
         """
         return await self._queue.carry_out(
-            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
 
@@ -207,13 +208,13 @@ class SyncJobClient:
     def cancel(self, task: Task | Any, *, session: ClientSession | None = None) -> Task:
         """End a task for good; see JobClient.cancel."""
         return self._queue.carry_out(
-            tasks.cancel(self._queue.desk, task, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel(self._queue.desk, task, session), session=session, failed=TASK_NOT_CANCELLED
         )
 
     def cancel_run(self, run_id: str, *, session: ClientSession | None = None) -> bool:
         """Stop one run by its id; see JobClient.cancel_run."""
         return self._queue.carry_out(
-            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=NOT_CANCELLED
+            tasks.cancel_run(self._queue.desk, run_id, session), session=session, failed=RUN_NOT_CANCELLED
         )
 
 

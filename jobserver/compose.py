@@ -16,8 +16,11 @@ from pymongo.errors import PyMongoError
 from jobserver import __version__
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import ConfigError, DatabaseError
+from jobserver.execution.plain_logging import RunCapture
 from jobserver.manager.manager import JobManager
 from jobserver.manager.watching import ConfigWatch
+from jobserver.runlogs import LogKeeper
+from jobserver.runlogs.buckets import bucket_of, caps_of
 from jobserver.runner import JobRunner, RunnerRegistry
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
@@ -27,8 +30,9 @@ from jobserver.store.changes import CONFIG_HINTS, Changes
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import async_client, deciding, what_mongodb_said
+from jobserver.store.connection import SyncDb, async_client, deciding, deciding_sync, sync_client, what_mongodb_said
 from jobserver.store.listener import Listener
+from jobserver.store.log_bucket import GridFsBucket
 
 runners = RunnerRegistry()
 runners.register("pulse", pulse_runner)
@@ -140,6 +144,7 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         watch.has_no_events()
 
     worn_out: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    lease = Lease(monotonic=boottime, length=settings.runner.config.lease)
     around = Surroundings(
         uri=uri,
         database=database,
@@ -150,7 +155,8 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         rush_ended=listener.resume,
         worn_out=lambda reason: None if worn_out.done() else worn_out.set_result(reason),
         supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
-        lease=Lease(monotonic=boottime, length=settings.runner.config.lease),
+        lease=lease,
+        run_logs=_run_logs(settings, uri=uri, server=lambda: lease.owner),
     )
     runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
     manager = JobManager(
@@ -180,6 +186,23 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         config_listener=listener,
         owner=around.server_id,
         worn_out=worn_out,
+    )
+
+
+def _run_logs(settings: Settings, *, uri: str, server: Callable[[], str]) -> LogKeeper:
+    def connect() -> SyncDb:
+        client = sync_client(uri, app_name="jobserver logs", pool_size=2)
+        return deciding_sync(client[settings.mongodb.database])
+
+    def gridfs() -> GridFsBucket:
+        return GridFsBucket(connect, retention=settings.logs.retention)
+
+    return LogKeeper(
+        bucket=bucket_of(settings, gridfs=gridfs),
+        spool=settings.project.root / settings.logs.spool,
+        server=server,
+        caps=caps_of(settings.logs),
+        capture=RunCapture(),
     )
 
 

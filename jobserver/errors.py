@@ -7,6 +7,7 @@ JobServerError
 │   └── JobCancelled            ended on purpose, not a failure
 ├── OutOfTime               the run took longer than its max_execution_time
 ├── LockLost                this run's lock is gone: stop, nothing more is stored
+├── RemoteError             what a run in a process of its own has failed with, or the process itself
 ├── ConfigError             a value somebody wrote is not usable
 │   ├── SettingsError           config.yaml, environment or flags
 │   ├── ScheduleError           a schedule
@@ -15,6 +16,7 @@ JobServerError
 ├── DataError               data, progress or a result that cannot be stored
 ├── UnknownJob              no job of that name
 ├── UnknownTask             no task with that id
+├── UnknownRun              no run with that id
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
 
@@ -64,6 +66,14 @@ class LockLost(JobServerError):
     def __init__(self, name: str, job_id: object, reason: str = "its lock token is no longer in the document") -> None:
         super().__init__(f"{name} {job_id} lost its lock: {reason}")
         self.name, self.job_id, self.reason = name, job_id, reason
+
+
+class RemoteError(JobServerError):
+    """What a run in a process of its own failed with, in the words it had there; `kind` is the name of its class."""
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ConfigError(JobServerError):
@@ -122,6 +132,15 @@ class UnknownTask(JobServerError):
     def __init__(self, id_: object) -> None:
         why = "it was removed, its retention is over, or the id is of another collection"
         super().__init__(f"no task {str(id_)!r}: {why}")
+        self.id = id_
+
+
+class UnknownRun(JobServerError):
+    """No run has that id, or none that runs now."""
+
+    def __init__(self, id_: object, why: str | None = None) -> None:
+        why = why or "its retention may be over, or the job document has not run yet"
+        super().__init__(f"no run {str(id_)!r}: {why}; `jobserver runs` lists those that there are")
         self.id = id_
 
 

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -90,6 +90,10 @@ class CancelFlag:
         return self._event.wait(timeout)
 
 
+def unheard(message: Any) -> None:
+    """Where nobody listens to the messages of a run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
     """This run, for the code that runs.
@@ -109,6 +113,14 @@ class JobContext:
     server: str
     last_completed_at: datetime | None = None
     cancelled: CancelFlag = field(default_factory=CancelFlag)
+    poster: Callable[[Any], None] = field(default=unheard, repr=False, compare=False)
+
+    def post(self, message: Any) -> None:
+        """Tell whoever listens on the server. "done" and "cancelled" decide the run, as `done` does.
+
+        Raises DataError in a process of its own for what cannot be stored.
+        """
+        self.poster(message)
 
 
 class RunHandles(Protocol):

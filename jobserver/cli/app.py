@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobserver.cli.help import Command
+from jobserver.cli.logs import LOGS_EPILOG, logs
 from jobserver.cli.options import (
     ConfigOption,
     DatabaseOption,
@@ -202,6 +203,9 @@ def runs(
     from jobserver.cli.commands.runs import runs
 
     _deliver(runs(Where(config=config, uri=uri, database=database), name, status=status, limit=limit), as_json)
+
+
+command("logs", short_help="Show what a run has logged, or logs now.", epilog=LOGS_EPILOG)(logs)
 
 
 @command(short_help="Show servers, and what waits, runs or hangs.", epilog="\b\nExample:  jobserver status")

@@ -8,7 +8,10 @@ import typer
 from jobserver.cli.options import ConfigOption, DatabaseOption, JsonOption, LimitOption, UriOption, Where
 
 TASKS_EPILOG = "\b\nExample:  jobserver tasks api:report --status scheduled"
-CANCEL_EPILOG = "\b\nExample:  jobserver cancel 6740c2f09b1e8a5d3c7f1a20"
+CANCEL_EPILOG = (
+    "\b\nExamples:  jobserver cancel 6740c2f09b1e8a5d3c7f1a20      this task, for good"
+    "\n           jobserver cancel 6740c2f09b1e8a5d3c7f1a20:7    its seventh run alone"
+)
 
 
 def tasks(
@@ -30,14 +33,19 @@ def tasks(
 
 
 def cancel(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids that `tasks` lists, or of any job document.")],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID", help="Ids of tasks or of any job document; ID:NUMBER is one run.")
+    ],
     *,
     config: ConfigOption = None,
     uri: UriOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End tasks for good, and what waits to start after them. A run under way is not interrupted; it is the last."""
+    """End tasks for good, and what waits to start after them; or one run.
+
+    What runs is told to stop, and stopped after cancel_grace if it does not listen.
+    """
     from jobserver.cli.answer import deliver
     from jobserver.cli.commands.tasks import cancel
 

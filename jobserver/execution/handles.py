@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from jobserver.errors import DataError, JobCancelled
 from jobserver.excerpt import excerpt
 from jobserver.execution.done import Done
-from jobserver.execution.outcome import storable_text
-from jobserver.execution.run_log import RunLog
+from jobserver.execution.outcome import Outcome, storable_text
+from jobserver.execution.run_log import RunLog, RunSink
 from jobserver.job import CancelFlag, JobContext
 
 MAX_PROGRESS_MESSAGE = 1_000
+
+OnMessage = Callable[["Lifeline", Any], None]
+"""Hears on the event loop what runs say with `context.post`."""
+
+
+def ignore(_run: Lifeline, _message: Any) -> None:
+    """Where nobody wants to hear what runs say."""
 
 
 class Lifeline(Protocol):
@@ -30,6 +38,13 @@ class Lifeline(Protocol):
     def context(self) -> JobContext: ...
     @property
     def cancelled(self) -> CancelFlag: ...
+    @property
+    def alive_until(self) -> float:
+        """When its lock ends unless it gives a sign of life, in seconds of CLOCK_BOOTTIME."""
+        ...
+
+    @property
+    def sink(self) -> RunSink: ...
 
     def database(self) -> Any:
         """The database handle that suits the job."""
@@ -47,16 +62,19 @@ class Lifeline(Protocol):
 class Handles:
     """Everything `run` can ask for; what it does not ask for is not made."""
 
-    __slots__ = ("_done", "_log", "run")
+    __slots__ = ("_context", "_done", "_log", "_on_message", "run")
 
-    def __init__(self, run: Lifeline) -> None:
-        self.run = run
+    def __init__(self, run: Lifeline, on_message: OnMessage = ignore) -> None:
+        self.run, self._on_message = run, on_message
+        self._context: JobContext | None = None
         self._log: RunLog | None = None
         self._done: Done | None = None
 
     @property
     def context(self) -> JobContext:
-        return self.run.context
+        if self._context is None:
+            self._context = replace(self.run.context, poster=self.post)
+        return self._context
 
     @property
     def data(self) -> Any:
@@ -71,7 +89,7 @@ class Handles:
     @property
     def done(self) -> Done:
         if self._done is None:
-            self._done = Done(self.log)
+            self._done = Done(self.log, self._decide)
         return self._done
 
     @property
@@ -88,7 +106,22 @@ class Handles:
 
     def progress(self, total: float, current: float, message: str | None = None) -> Awaitable[None] | None:
         check_progress(total, current, message)
-        return self.run.report(total, current, _storable(message))
+        return self.run.report(total, current, storable_message(message))
+
+    def post(self, message: Any) -> None:
+        """Two words decide the run, everything else is for whoever listens."""
+        if message == "done":
+            self.done()
+        elif message == "cancelled":
+            self.done(JobCancelled("the run says that it was cancelled"))
+        else:
+            self._tell(message)
+
+    def _tell(self, message: Any) -> None:
+        self._on_message(self.run, message)
+
+    def _decide(self, outcome: Outcome) -> None:
+        """`done` has decided; here that counts once `run` has ended."""
 
     def arguments(self, wants: tuple[str, ...]) -> dict[str, Any]:
         """The keyword arguments of `run`."""
@@ -100,8 +133,8 @@ class ThreadHandles(Handles):
 
     __slots__ = ("_loop",)
 
-    def __init__(self, run: Lifeline, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(run)
+    def __init__(self, run: Lifeline, loop: asyncio.AbstractEventLoop, on_message: OnMessage = ignore) -> None:
+        super().__init__(run, on_message)
         self._loop = loop
 
     def touch(self) -> None:
@@ -109,7 +142,10 @@ class ThreadHandles(Handles):
 
     def progress(self, total: float, current: float, message: str | None = None) -> None:
         check_progress(total, current, message)
-        self._wait(self.run.report(total, current, _storable(message)))
+        self._wait(self.run.report(total, current, storable_message(message)))
+
+    def _tell(self, message: Any) -> None:
+        self._loop.call_soon_threadsafe(self._on_message, self.run, message)
 
     def _wait(self, step: Any) -> None:
         if self.run.cancelled:
@@ -131,5 +167,6 @@ def check_progress(total: Any, current: Any, message: Any) -> None:
         raise DataError(f"progress: message={excerpt(message)} is not a text; call progress(total, current, text)")
 
 
-def _storable(message: str | None) -> str | None:
+def storable_message(message: str | None) -> str | None:
+    """The text of a progress report, as BSON takes it."""
     return None if message is None else storable_text(message, MAX_PROGRESS_MESSAGE)

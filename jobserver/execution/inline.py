@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from jobserver.definition import JobDefinition
-from jobserver.execution.handles import Handles, Lifeline
+from jobserver.execution.handles import Handles, Lifeline, OnMessage, ignore
 from jobserver.execution.outcome import Outcome, completed, failed, interrupted
 from jobserver.execution.run_log import current_run
 
@@ -17,7 +17,8 @@ class InlineExecutor:
     A coroutine that catches every CancelledError cannot be ended by anybody.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_message: OnMessage = ignore) -> None:
+        self._on_message = on_message
         self._tasks: dict[str, asyncio.Task[Any]] = {}
 
     async def call(self, definition: JobDefinition, run: Lifeline) -> Outcome:
@@ -26,7 +27,7 @@ class InlineExecutor:
         assert task is not None
         self._tasks[run.run_id] = task
         current_run.set(run)
-        handles = Handles(run)
+        handles = Handles(run, self._on_message)
         try:
             outcome = await _call(definition, handles, task)
         finally:

@@ -29,15 +29,22 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`result` is what `run` returned or handed to `done`, None for nothing; `error` is there unless completed."""
+    """`result` is what `run` returned or handed to `done`, None for nothing; `error` is there unless completed.
+
+    `words` and `trace` are message and stack of an error whose own are in another process.
+    """
 
     kind: OutcomeKind
     result: Any = None
     error: BaseException | None = None
+    words: str | None = None
+    trace: str | None = None
 
     @property
     def message(self) -> str:
         """One readable line or more for `lastError`: what the author wrote, the type where they wrote nothing."""
+        if self.words is not None:
+            return storable_text(self.words, MAX_MESSAGE)
         if self.error is None:
             return ""
         kind = type(self.error).__name__
@@ -47,18 +54,22 @@ class Outcome:
             text = ""
         if isinstance(self.error, KeyError):  # its words are the bare key
             text = f"{kind}: {text}"
-        if isinstance(self.error, (SystemExit, KeyboardInterrupt)):
+        if isinstance(self.error, KeyboardInterrupt):
             text = f"{kind}({text})"
         return storable_text(text or kind, MAX_MESSAGE)
 
     @property
     def stack(self) -> str:
         """The traceback from the job's own frames on, "" where the error was never raised."""
+        if self.trace is not None:
+            return storable_text(self.trace, MAX_STACK)
         if self.error is None or self.error.__traceback__ is None:
             return ""
         lines = traceback.format_exception(type(self.error), self.error, _job_frames(self.error.__traceback__))
         return storable_text("".join(lines), MAX_STACK)
 
+
+EXIT_CANCELLED = 100
 
 NOTHING = Outcome(OutcomeKind.COMPLETED)
 SKIPPED = Outcome(OutcomeKind.SKIPPED)
@@ -70,9 +81,22 @@ def completed(result: Any) -> Outcome:
 
 
 def failed(error: BaseException) -> Outcome:
-    """The job's word that it did not; `JobCancelled` is no failure."""
+    """The job's word that it did not; `JobCancelled` is no failure, and `sys.exit` says which of the three it is."""
+    if isinstance(error, SystemExit):
+        return _exited(error)
     kind = OutcomeKind.CANCELLED if isinstance(error, JobCancelled) else OutcomeKind.FAILED
     return Outcome(kind, None, error)
+
+
+def _exited(error: SystemExit) -> Outcome:
+    """0 is completed, 100 cancelled, anything else failed; a text counts as 1, as it does for Python."""
+    if error.code in (None, 0):
+        return NOTHING
+    if error.code == EXIT_CANCELLED:
+        words = JobCancelled(f"ended with exit code {EXIT_CANCELLED}").with_traceback(error.__traceback__)
+        return Outcome(OutcomeKind.CANCELLED, None, words)
+    says = error.code if isinstance(error.code, str) else f"ended with exit code {error.code}"
+    return Outcome(OutcomeKind.FAILED, None, error, says)
 
 
 def interrupted(error: BaseException | None = None) -> Outcome:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from jobserver.definition import JobDefinition
 from jobserver.errors import Interrupted
-from jobserver.execution.handles import Lifeline, ThreadHandles
+from jobserver.execution.handles import Lifeline, OnMessage, ThreadHandles, ignore
 from jobserver.execution.outcome import Outcome, completed, failed, interrupted
 from jobserver.execution.run_log import current_run
 
@@ -22,7 +22,8 @@ class ThreadExecutor:
     its thread at the next line of Python. A thread that waits in C, say for a socket, cannot be ended by anybody.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_message: OnMessage = ignore) -> None:
+        self._on_message = on_message
         self._threads: dict[str, int] = {}
         self._turn = threading.Lock()
 
@@ -32,7 +33,7 @@ class ThreadExecutor:
         ended: asyncio.Future[Outcome] = loop.create_future()
         current_run.set(run)
         context = contextvars.copy_context()
-        handles = ThreadHandles(run, loop)
+        handles = ThreadHandles(run, loop, self._on_message)
 
         def work() -> None:
             outcome = interrupted()

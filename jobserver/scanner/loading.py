@@ -30,18 +30,31 @@ class LoadedFile:
 
 def load(source: SourceFile) -> LoadedFile:
     """Run the file and validate its jobs; FileRejected carries what is wrong, and leaves no trace in sys.modules."""
+    try:
+        module = imported(source)
+        try:
+            definitions = definitions_of(module, source)
+        except BaseException:
+            _unregister(module)
+            raise
+    except BaseException as error:
+        if isinstance(error, FileRejected | KeyboardInterrupt):
+            raise
+        raise FileRejected([import_failure(source.path, error)]) from error
+    return LoadedFile(path=source.path, digest=source.digest, module=module, definitions=definitions)
+
+
+def imported(source: SourceFile) -> ModuleType:
+    """Run the file, whatever it defines; what it raises passes through, and leaves no trace in sys.modules."""
     module = _registered_module(source)
     try:
         # Bytes, not text: Python itself reads the encoding line. No bytecode is cached, so no stale one can be met.
         code = compile(source.content, source.path, "exec", dont_inherit=True)
         exec(code, vars(module))  # noqa: S102 - running the author's file is what loading means
-        definitions = definitions_of(module, source)
-    except BaseException as error:
+    except BaseException:
         _unregister(module)
-        if isinstance(error, FileRejected | KeyboardInterrupt):
-            raise
-        raise FileRejected([import_failure(source.path, error)]) from error
-    return LoadedFile(path=source.path, digest=source.digest, module=module, definitions=definitions)
+        raise
+    return module
 
 
 def _registered_module(source: SourceFile) -> ModuleType:

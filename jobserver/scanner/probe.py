@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from jobserver.definition import ScanProblem
 from jobserver.errors import DefinitionError
-from jobserver.scanner.processes import adopt_orphans, end_descendants
+from jobserver.processes import adopt_orphans, end_descendants
 from jobserver.scanner.source_file import SourceFile
 from jobserver.scanner.trial_messages import TrialRequest, encode_verdict
 from jobserver.scanner.warden import watch_trial

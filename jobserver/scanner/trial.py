@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from jobserver.definition import ScanProblem
 from jobserver.errors import DefinitionError
+from jobserver.processes import end_with_parent
 from jobserver.scanner.loading import load
-from jobserver.scanner.processes import end_with_parent
 from jobserver.scanner.rejection import FileRejected, import_failure, trimmed
 from jobserver.scanner.source_file import SourceFile
 from jobserver.scanner.trial_messages import encode_verdict

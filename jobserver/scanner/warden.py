@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from jobserver.definition import ScanProblem
 from jobserver.errors import DefinitionError
-from jobserver.scanner.processes import adopt_orphans, descendants, end_descendants, end_group
+from jobserver.processes import adopt_orphans, descendants, end_descendants, end_group
 from jobserver.scanner.source_file import SourceFile
 from jobserver.scanner.trial import STACK_SIGNAL, run_trial
 from jobserver.scanner.trial_messages import decode_verdict

@@ -104,7 +104,7 @@ class Settlement:
 
     `next_run_at` is when a recurring job is due next, `occurrence_at` the occurrence this stands for, where jitter has
     moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start. `steps` are
-    those by which it was stopped.
+    those by which it was stopped; `lock_lost` says that its server knew that nothing would be stored.
     """
 
     job: ClaimedJob
@@ -118,6 +118,7 @@ class Settlement:
     retry_in: timedelta | None = None
     reason: str | None = None
     steps: tuple[StopStep, ...] = ()
+    lock_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,9 +86,10 @@ class JobStore:
         except PyMongoError as error:
             raise DatabaseError(f"cancel requests could not be read: {what_mongodb_said(error)}") from error
         return {
-            f"{each['_id']}:{each.get('fence')}": text(each["cancelRequest"].get("reason")) or "cancelled"
+            f"{each['_id']}:{each.get('fence')}": text(request.get("reason")) or "cancelled"
             for each in found
-            if each["cancelRequest"]["token"] == each.get("lockToken")
+            # A hand may have written anything, and a request for an earlier claim means nothing to this one.
+            if isinstance(request := each["cancelRequest"], dict) and request.get("token") == each.get("lockToken")
         }
 
     async def release(self, *, owner: str) -> int:

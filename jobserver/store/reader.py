@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
@@ -91,6 +92,14 @@ class Reader:
             running = self._running(name, limit) if status in (None, Status.RUNNING) else []
             ended = self._ended(name, status, limit - len(running)) if len(running) < limit else []
             return [*running, *ended]
+
+    def run(self, written: str) -> RunView | None:
+        """The run with this id, or the newest of the job document with this id; None where there is no such run."""
+        with asking("a run"):
+            document_id, _, fence = written.rpartition(":")
+            if fence.isdecimal() and (found := self._one_run(written, document_id, int(fence))):
+                return found
+            return self._newest_of(written)
 
     def has_left_traces(self, name: str) -> bool:
         """Whether anything of this name waits, has failed or has run."""
@@ -181,6 +190,29 @@ class Reader:
         with asking("the history of a configuration"):
             found = self._history.find_one({"jobName": name, "version": version})
             return _version_view(found) if found else None
+
+    def _one_run(self, run_id: str, document_id: str, fence: int) -> RunView | None:
+        under_way = {"_id": id_of(document_id), "fence": fence, **HELD}
+        if document := self._jobs.find_one(under_way):
+            return RunView.under_way(document)
+        entry = self._runs.find_one({"_id": run_id})
+        return RunView.of(entry) if entry else None
+
+    def _newest_of(self, document_id: str) -> RunView | None:
+        document = self._jobs.find_one({"_id": id_of(document_id)}) or {}
+        fence = whole(document.get("fence")) or 0
+        if "lockToken" in document and "lockedAt" in document:
+            return RunView.under_way(document)
+        # The last claims first, by their ids: a recurring job may have millions of runs.
+        last: Document = {
+            "_id": {"$in": [f"{document_id}:{number}" for number in range(max(1, fence - 99), fence + 1)]}
+        }
+        # Ids of runs begin with their document's, which may be gone: along the index of the ids.
+        all_: Document = {"_id": {"$gt": f"{document_id}:", "$lt": f"{document_id};"}, "fence": {"$gt": 0}}
+        for which in (last, all_):
+            if newest := self._runs.find_one(which, sort=[("fence", DESCENDING)]):
+                return RunView.of(newest)
+        return None
 
     def _running(self, name: str | None, limit: int) -> list[RunView]:
         which = HELD if name is None else {**HELD, "name": name}

@@ -32,6 +32,8 @@ MOST_LISTED = 10_000
 BY_A_CLIENT = "a client"
 CANCELLED = f"cancelled by {BY_A_CLIENT}"
 
+UNDER_WAY: Document = {"lockToken": {"$gt": ""}}
+
 Recurrence = ScheduleSource | bool | None
 
 
@@ -111,7 +113,8 @@ def cancel(desk: Desk, task: Any, session: Any) -> Steps[Task]:
     if found is None:
         raise UnknownTask(id_)
     if found.get("type") == "single":
-        if (yield from cancel_run(desk, f"{id_}:{found.get('fence')}", session)):
+        asked = yield desk.jobs.update_one({"_id": {"$eq": id_}, **UNDER_WAY}, ask_to_stop(CANCELLED), session=session)
+        if asked.matched_count:
             return as_task(found)
         raise DataError(
             f"{id_} is the schedule of job {found.get('name')!r}, which does not run now: set enabled to false in its "
@@ -127,8 +130,8 @@ def cancel_run(desk: Desk, run_id: str, session: Any) -> Steps[bool]:
     if not (id_ and fence.isdecimal()):
         raise DataError(f"{excerpt(run_id)} is not the id of a run: it is <document id>:<number>, as in jobRuns")
     ids = [id_, ObjectId(id_)] if ObjectId.is_valid(id_) else [id_]
-    under_way = {"_id": {"$in": ids}, "fence": int(fence), "lockToken": {"$gt": ""}}
-    asked = yield desk.jobs.update_one(under_way, ask_to_stop(CANCELLED), session=session)
+    this_run = {"_id": {"$in": ids}, "fence": int(fence), **UNDER_WAY}
+    asked = yield desk.jobs.update_one(this_run, ask_to_stop(CANCELLED), session=session)
     return bool(asked.matched_count)
 
 

@@ -17,6 +17,7 @@ PUBLIC = [
     "JobContext",
     "JobServer",
     "JobServerError",
+    "Limits",
     "LockLost",
     "Misfire",
     "Priority",

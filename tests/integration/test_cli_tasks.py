@@ -58,6 +58,21 @@ def test_a_cancelled_task_says_so_and_takes_what_waits_for_it_along(project: Pro
     assert "was cancelled" in project.asked("runs", "api:report")["runs"][0]["reason"]
 
 
+def test_one_run_is_told_to_stop_by_its_own_id(
+    project: Project, client: SyncJobClient, mongo_client: MongoClient[dict[str, Any]]
+) -> None:
+    task = client.schedule("api:sync", recurrence=HOUR)
+    # As a claim of some server leaves it.
+    held = {"status": "running", "lockToken": "t", "lockedBy": "server", "lockedAt": task.created_at, "fence": 7}
+    jobs = mongo_client[project.database].pulseJobs
+    jobs.update_one({"_id": task.id}, {"$set": held})
+    assert f"{task.id}:7  runs; it was told to stop" in project.call("cancel", f"{task.id}:7").stdout
+    assert (jobs.find_one({"_id": task.id}) or {})["cancelRequest"]["token"] == "t"
+    assert project.asked("cancel", f"{task.id}:7")["stopping"] == [f"{task.id}:7"]
+    assert f"no run '{task.id}:6': it does not run now" in project.refused("cancel", f"{task.id}:6")
+    assert f"{task.id}  api:sync  runs; it was told to stop" in project.call("cancel", str(task.id)).stdout
+
+
 def test_mistakes_are_named(project: Project) -> None:
     assert "no task '6740c2f09b1e8a5d3c7f1a20'" in project.refused("cancel", "6740c2f09b1e8a5d3c7f1a20")
     assert "did you mean 'cancelled'" in project.refused("tasks", "--status", "canceled")

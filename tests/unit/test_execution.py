@@ -19,6 +19,7 @@ from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, Retr
 from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
 from jobserver.execution.blocking import Blockage, LoopWatch
 from jobserver.execution.outcome import MAX_MESSAGE, MAX_STACK, failed
+from jobserver.execution.run_log import UNKEPT
 from jobserver.job import CancelFlag, Job, JobContext
 from jobserver.schedule import Schedule
 
@@ -31,6 +32,8 @@ class Line:
     """A run as its job sees it, with nothing behind it but lists."""
 
     name, run_id = "job", "7:1"
+    alive_until = float("inf")
+    sink = UNKEPT
 
     def __init__(self) -> None:
         self.data: Any = {"n": 1}
@@ -225,8 +228,8 @@ class Unprintable(Exception):
         (JobCancelled("stop"), CANCELLED, "stop"),
         (LockLost("job", 7), FAILED, "job 7 lost its lock: its lock token is no longer in the document"),
         (Wordless(), FAILED, "Wordless"),
-        (SystemExit(3), FAILED, "SystemExit(3)"),
-        (SystemExit(), FAILED, "SystemExit()"),
+        (SystemExit(3), FAILED, "ended with exit code 3"),
+        (SystemExit("no input"), FAILED, "no input"),
         (KeyboardInterrupt(), FAILED, "KeyboardInterrupt()"),
         (GeneratorExit(), FAILED, "GeneratorExit"),
         (asyncio.CancelledError("its own"), FAILED, "its own"),
@@ -245,6 +248,42 @@ async def test_whatever_run_raises_ends_that_run_alone(
     outcome = await call(way(body))
     assert (outcome.kind, outcome.error, outcome.message) == (kind, error, message)
     outcome.stack.encode()
+
+
+@both_ways
+@pytest.mark.parametrize("code", [None, 0, False])
+async def test_exit_code_0_is_completed(way: Callable[..., Any], code: Any) -> None:
+    def body(done: Any) -> Any:
+        raise SystemExit(code)
+
+    outcome = await call(way(body))
+    assert (outcome.kind, outcome.error, outcome.message) == (COMPLETED, None, "")
+
+
+@both_ways
+async def test_exit_code_100_is_cancelled(way: Callable[..., Any]) -> None:
+    def body(done: Any) -> Any:
+        raise SystemExit(100)
+
+    outcome = await call(way(body))
+    assert (outcome.kind, outcome.message) == (CANCELLED, "ended with exit code 100")
+
+
+@pytest.mark.parametrize("executor", [InlineExecutor, ThreadExecutor])
+async def test_what_a_run_posts_reaches_who_listens_and_two_words_decide_it(executor: Callable[..., Any]) -> None:
+    heard: list[Any] = []
+
+    def run(self: Job, context: Any) -> None:
+        for message in ({"rows": 3}, "done", "cancelled"):
+            context.post(message)
+
+    async def run_async(self: Job, context: Any) -> None:
+        run(self, context)
+
+    posts = definition(run_async if executor is InlineExecutor else run)
+    outcome = await executor(lambda run, message: heard.append((run.run_id, message))).call(posts, Line())
+    assert heard == [("7:1", {"rows": 3})]
+    assert (outcome.kind, outcome.result) == (COMPLETED, None)
 
 
 @both_ways
@@ -479,8 +518,8 @@ async def test_a_thread_that_does_not_listen_is_interrupted_where_it_is_and_clea
     loop, begun, cleaned = asyncio.get_running_loop(), asyncio.Event(), []
 
     def run(self: Job) -> None:
-        loop.call_soon_threadsafe(begun.set)
         try:
+            loop.call_soon_threadsafe(begun.set)
             while True:
                 with contextlib.suppress(Exception):  # as a job may well do
                     time.sleep(0.001)

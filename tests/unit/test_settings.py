@@ -352,3 +352,25 @@ def test_the_shipped_config_file_names_every_key_with_a_comment_and_raises_the_l
     assert (config.max_concurrency, config.default_concurrency) == (100, 5)
     assert (config.lock_limit, config.default_lock_limit) == (0, 0)
     assert shipped.mongodb.uri is None
+
+
+def test_sizes_of_logs_are_text_or_bytes_also_from_the_environment() -> None:
+    found = read({"logs": {"max_line": "8 KiB", "maxRun": "1 GiB"}}, {"JOBSERVER_LOGS__MAX_BYTES_PER_SECOND": "2048"})
+    assert (found.logs.max_line, found.logs.max_run, found.logs.max_bytes_per_second) == (8192, 2**30, 2048)
+    assert found.logs.retention == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("max_line", "10 bytes", "not between 1 KiB and 8 MiB"),
+        ("max_run", "lots", "is not a size"),
+        ("bucket", "gridf", "did you mean 'gridfs'?"),
+        ("bucket", "/var/logs", "write gridfs, folder, or a URL"),
+        ("retention", "0 days", "is not between"),
+    ],
+)
+def test_settings_of_logs_that_are_unusable_are_refused_with_what_would_do(key: str, value: str, said: str) -> None:
+    error = refusal({"logs": {key: value}})
+    assert error.field == f"logs.{key}"
+    assert said in error.message

@@ -30,6 +30,7 @@ from jobserver.supervisor import Supervisor, TakenBack
 from jobserver.worker import await_header, follow_supervisor, worker_command, worker_number
 
 REFUSED, INTERNAL_FAULT = 1, 70
+LAST_MOMENT = 1.0  # seconds for what jobs have left on the event loop
 
 _log = structlog.get_logger("jobserver")
 
@@ -50,26 +51,34 @@ def start(where: Where, options: StartOptions) -> int:
     worker = worker_number() if options.as_worker else None
     if options.as_worker:
         follow_supervisor()
+    runner = asyncio.Runner(loop_factory=_loop_factory())
     with console(as_json=options.as_json, verbose=options.verbose, worker=worker) as out:
-        try:
-            settings = load_settings(where.config, flags=where.flags)
-            if worker is None and out.terminal is not None:
-                out.say(*title(settings, workers=options.workers))
-            if options.workers > 1:
-                return _supervise(where, options, settings, out)
-            _spare_the_collector()
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return runner.run(_serve(settings, options, out, worker))
-        except JobServerError as error:
-            if out.terminal is not None:
-                raise
-            _log.error("server could not start", error=what_mongodb_said(error))
-            return REFUSED
-        except Exception:
-            if out.terminal is not None:
-                raise
-            _log.critical("internal fault", exc_info=True)
-            return INTERNAL_FAULT
+        code = _run(where, options, out, worker, runner)
+    if runner.run(_is_kept()):
+        os._exit(code)  # a coroutine that nothing can end would keep the loop, and with it the process
+    runner.close()
+    return code
+
+
+def _run(where: Where, options: StartOptions, out: Console, worker: int | None, runner: asyncio.Runner) -> int:
+    try:
+        settings = load_settings(where.config, flags=where.flags)
+        if worker is None and out.terminal is not None:
+            out.say(*title(settings, workers=options.workers))
+        if options.workers > 1:
+            return _supervise(where, options, settings, out)
+        _spare_the_collector()
+        return runner.run(_serve(settings, options, out, worker))
+    except JobServerError as error:
+        if out.terminal is not None:
+            raise
+        _log.error("server could not start", error=what_mongodb_said(error))
+        return REFUSED
+    except Exception:
+        if out.terminal is not None:
+            raise
+        _log.critical("internal fault", exc_info=True)
+        return INTERNAL_FAULT
 
 
 async def _serve(settings: Settings, options: StartOptions, out: Console, worker: int | None) -> int:
@@ -87,6 +96,14 @@ async def _serve(settings: Settings, options: StartOptions, out: Console, worker
     finally:
         await server.shutdown()
     return server.exit_code
+
+
+async def _is_kept() -> bool:
+    """Whether a job has left something on this loop that does not end when it is cancelled."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    return bool(left) and bool((await asyncio.wait(left, timeout=LAST_MOMENT))[1])
 
 
 async def _show_header(server: JobServer, out: Console, worker: int | None) -> None:

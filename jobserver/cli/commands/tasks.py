@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,14 @@ from jobserver.cli.commands.runs import require_status
 from jobserver.cli.options import Where
 from jobserver.cli.session import Session, session
 from jobserver.client import SyncJobClient
+from jobserver.errors import UnknownRun, UnknownTask
 from jobserver.store.reader import id_of
 from jobserver.store.states import Status
 from jobserver.task import Task
 from jobserver.words import NOTHING, due, one_line, value, when
 
+RUN_ID = re.compile(r".+:\d+")
+STOPPING = "runs; it was told to stop"
 STATUSES = tuple(status.value for status in Status)
 
 
@@ -31,16 +35,29 @@ def tasks(where: Where, name: str | None, *, status: str | None, limit: int) -> 
 
 
 def cancel(where: Where, ids: Sequence[str]) -> Answer:
-    """End tasks, or any job documents, for good. Raises UnknownTask, and DataError for a job's own schedule."""
+    """End tasks, or any job documents, for good; of `<id>:<number>` that run alone.
+
+    Raises UnknownTask, UnknownRun, and DataError for a job's own schedule.
+    """
     with session(where) as opened:
         client = _client(opened)
-        ended = [client.cancel(id_of(each)) for each in ids]
+        runs = [each for each in ids if RUN_ID.fullmatch(each) and client.cancel_run(each)]
+        ended = [_cancel(client, each) for each in ids if each not in runs]
 
     def show(screen: Screen) -> None:
+        for run in runs:
+            screen.line(f"{run}  {STOPPING}")
         for task in ended:
             screen.line(f"{task.id}  {task.name}  {_what_became_of(task)}")
 
-    return Answer(document={"cancelled": [_told(task) for task in ended]}, show=show)
+    return Answer(document={"cancelled": [_told(task) for task in ended], "stopping": runs}, show=show)
+
+
+def _cancel(client: SyncJobClient, id_: str) -> Task:
+    try:
+        return client.cancel(id_of(id_))
+    except UnknownTask as error:
+        raise UnknownRun(id_, "it does not run now") if RUN_ID.fullmatch(id_) else error from error
 
 
 def _client(opened: Session) -> SyncJobClient:
@@ -49,7 +66,7 @@ def _client(opened: Session) -> SyncJobClient:
 
 def _what_became_of(task: Task) -> str:
     if task.status == Status.RUNNING:
-        return "runs; this run is its last"
+        return STOPPING
     return task.status if task.status == Status.CANCELLED else f"had ended already: {task.status}"
 
 

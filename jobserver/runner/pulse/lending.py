@@ -23,6 +23,11 @@ class Databases:
             return self._synchronous()
         return self._async if definition.driver == "pymongo" else self._for_motor(definition)
 
+    @property
+    def address(self) -> dict[str, str]:
+        """Where a process makes a handle of its own."""
+        return {"uri": self._uri, "database": self._async.name}
+
     async def close(self) -> None:
         """Close what was made here; the server's own database stays open."""
         if self._sync is not None:
@@ -37,14 +42,17 @@ class Databases:
 
     def _for_motor(self, definition: JobDefinition) -> Any:
         if self._motor is None:
-            try:
-                from motor.motor_asyncio import AsyncIOMotorClient
-            except ImportError as error:
-                raise DefinitionError(
-                    path=definition.path,
-                    class_name=definition.job_class.__name__,
-                    message="driver = 'motor' needs Motor: pip install 'jobserver[motor]'",
-                ) from error
-            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(self._uri)
+            client = motor_client(self._uri, path=definition.path, class_name=definition.job_class.__name__)
             self._motor = client[self._async.name]
         return self._motor
+
+
+def motor_client(uri: str, *, path: str, class_name: str) -> Any:
+    """For code written for Motor. Raises DefinitionError where it is not installed, in the name of the job."""
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient
+    except ImportError as error:
+        message = "driver = 'motor' needs Motor: pip install 'jobserver[motor]'"
+        raise DefinitionError(path=path, class_name=class_name, message=message) from error
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri)
+    return client

@@ -12,6 +12,8 @@ from typing import Any
 from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
+from jobserver.execution.process.executor import ProcessExecutor
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -53,6 +55,7 @@ from jobserver.store.locks import LockStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
 from jobserver.store.strays import StrayStore
+from jobserver.store.wire import BsonCodec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Surroundings:
     rush_began: Callable[[], None] = lambda: None
     rush_ended: Callable[[], None] = lambda: None
     worn_out: Callable[[str], None] = lambda reason: None
+    run_logs: RunLogs = UNKEPT
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -128,6 +132,9 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
         settling.add(settlement)
 
+    processes = ProcessExecutor(
+        codec=BsonCodec(), address=databases.address, lease=lease.shared_with, grace=settings.cancel_grace
+    )
     runs = Runs(
         store=store,
         jobs=jobs,
@@ -135,12 +142,17 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         wakeups=wakeups,
         lease=lease,
         databases=databases,
-        executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
+        executors={
+            Execution.INLINE: InlineExecutor(),
+            Execution.THREAD: ThreadExecutor(),
+            Execution.PROCESS: processes,
+        },
         may_run=missed.may_run,
         settle=settle,
         cancel_grace=settings.cancel_grace,
         now=clock.now,
         monotonic=monotonic,
+        logs=around.run_logs,
     )
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
@@ -194,7 +206,14 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         )
         chores_beside["watching sizes"] = oversized.watch
 
+    def prepare() -> None:
+        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
+        around.run_logs.start()
+
     async def dispose() -> None:
+        await processes.close()
+        lease.close()
+        await asyncio.to_thread(around.run_logs.close)
         await databases.close()
         client.close()
 
@@ -202,9 +221,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, changed=heartbeat.soon),
         scheduler=PulseScheduler(store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random),
         lifecycle=PulseLifecycle(
-            prepare=lambda: ensure_indexes(
-                chores, names, sort=settings.sort, history_retention=settings.history_retention
-            ),
+            prepare=prepare,
             store=store,
             heartbeat=heartbeat,
             reaper=reaper,

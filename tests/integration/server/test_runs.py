@@ -157,7 +157,7 @@ class Fails(Job):
 
 
 RAISED = {
-    "SystemExit(3)": "SystemExit(3)",
+    "SystemExit(3)": "ended with exit code 3",
     "KeyboardInterrupt()": "KeyboardInterrupt()",
     "asyncio.CancelledError()": "CancelledError",
     "ValueError('\\ud800')": "\\ud800",

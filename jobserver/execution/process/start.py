@@ -1,0 +1,73 @@
+"""From a zygote to a run that waits for its order: the descriptors between it and its server."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from jobserver.errors import RemoteError
+from jobserver.execution.process.wire import socket_pair
+from jobserver.execution.process.zygote_link import Loaded, ZygoteGone
+from jobserver.execution.process.zygotes import Breed, Zygotes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """The server's ends."""
+
+    messages: socket.socket
+    life: socket.socket
+    out: int
+    errors: int
+    loaded: Loaded
+
+    def close(self) -> None:
+        """The keeper notices, and ends the run."""
+        self.messages.close()
+        self.life.close()
+        os.close(self.out)
+        os.close(self.errors)
+
+
+async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callable[[], int | None]) -> Lines | None:
+    """A process that waits for its order; None where the lease under which the run was claimed is a past one.
+
+    Raises RemoteError.
+    """
+    shared = lease()
+    if shared is None:
+        return None
+    with ExitStack() as theirs, ExitStack() as ours:
+        theirs.callback(os.close, shared)
+        try:
+            sockets = [_pair(ours, theirs) for _ in range(2)]
+            pipes = [_pipe(ours, theirs) for _ in range(2)]
+        except OSError as error:
+            raise RemoteError(f"no process can be started: {error.strerror}") from error
+        (messages, far_messages), (life, far_life) = sockets
+        (out, out_end), (errors, errors_end) = pipes
+        far = (far_messages.fileno(), far_life.fileno(), out_end, errors_end, shared)
+        try:
+            loaded = await zygotes.fork(breed, far, alone=alone)
+        except ZygoteGone:  # somebody has ended it; nothing runs yet, for nothing was ordered
+            loaded = await zygotes.fork(breed, far, alone=alone)
+        ours.pop_all()
+        return Lines(messages=messages, life=life, out=out, errors=errors, loaded=loaded)
+
+
+def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
+    near, far = socket_pair()
+    near.setblocking(False)
+    ours.callback(near.close)
+    theirs.callback(far.close)
+    return near, far
+
+
+def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    ours.callback(os.close, reading)
+    theirs.callback(os.close, writing)
+    return reading, writing

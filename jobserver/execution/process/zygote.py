@@ -1,0 +1,108 @@
+"""A process that has imported a job's file and does nothing but fork: each run begins as a copy of it.
+
+It never runs a job and holds no client and no thread. Where the file has started threads a copy would lack them, so it
+says so, and its runs import the file themselves. It ends with its server.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jobserver.execution.outcome import MAX_MESSAGE, storable_text
+from jobserver.execution.process.keeper import keep
+from jobserver.execution.process.wire import Codec, receive_descriptors
+from jobserver.processes import end_with_parent
+
+DESCRIPTORS = 5  # messages, life, stdout, stderr, lease
+LONGEST_TRACE = 16_000  # characters: the answer is one datagram
+
+Run = Callable[[socket.socket], NoReturn]
+"""Reads its order from the socket, and ends the process."""
+
+
+def serve(
+    control: socket.socket, server: int, *, codec: Codec, load: Callable[[], Mapping[str, Any]], run: Run
+) -> None:
+    """Load, say how that went, then fork for every request until the server is gone. `server` is its pidfd, or -1."""
+    end_with_parent()
+    answer = {"threads": 0, "failed": None, **load()}
+    answer["threads"] = _threads() - 1
+    control.send(codec.encode(answer))
+    gc.collect()
+    gc.freeze()  # else the collector of each copy would write to every page that it shares with this process
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    _Zygote(control, server, codec, run).serve()
+
+
+def failure(error: str, trace: str) -> dict[str, Any]:
+    """The answer of a zygote whose file cannot be imported."""
+    return {"failed": {"message": storable_text(error, MAX_MESSAGE), "trace": storable_text(trace, LONGEST_TRACE)}}
+
+
+class _Zygote:
+    def __init__(self, control: socket.socket, server: int, codec: Codec, run: Run) -> None:
+        self._control, self._server, self._codec, self._run = control, server, codec, run
+
+    def serve(self) -> None:
+        poll = select.poll()
+        for descriptor in (self._control.fileno(), self._server):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._server in ready:
+                return
+            asked, descriptors = receive_descriptors(self._control, DESCRIPTORS)
+            if not asked:
+                return
+            self._control.send(self._codec.encode(self._fork(descriptors)))
+
+    def _fork(self, descriptors: list[int]) -> dict[str, Any]:
+        try:
+            keeper = os.fork()
+        except OSError as error:
+            _close(descriptors)
+            return {"error": f"no process can be started: {error.strerror}"}
+        if keeper == 0:
+            self._become_keeper(descriptors)
+        _close(descriptors)
+        return {"keeper": keeper}
+
+    def _become_keeper(self, descriptors: list[int]) -> NoReturn:
+        try:
+            self._control.close()
+            messages, life, out, errors, lease = descriptors
+            os.dup2(out, 1)
+            os.dup2(errors, 2)
+            _close([out, errors])
+            with socket.socket(fileno=messages) as to_server, socket.socket(fileno=life) as line:
+
+                def run() -> NoReturn:
+                    line.close()
+                    _close([lease, self._server])
+                    self._run(to_server)
+
+                keep(run, life=line, lease=lease, server=self._server, release=to_server.close)
+        finally:
+            os._exit(1)
+
+
+def _threads() -> int:
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return 1
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
