@@ -7,7 +7,7 @@ name} and {kind: job, name}, the name of a job that servers know. One without wa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,17 +68,17 @@ def check_one_off(name: Any, *, at: Any, data: Any) -> str:
 
 def ask(desk: Desk, request: OneOffRequest) -> Steps[OneOff]:
     """What a client asks for. Raises AlreadyAdded, and UnknownJob where it names no job that servers know."""
-    known = yield from known_jobs(desk)
+    known = yield from _jobs(desk, [request.name, request.job])
     if request.by_name or request.job == request.name:
         if request.name not in known:
-            raise UnknownJob(request.name, known)
+            raise UnknownJob(request.name, (yield from _jobs(desk)))
         request = replace(request, by_name=True, handler=None)
     elif request.name in known:
         raise NameTaken(request.name, f"name {request.name!r} in jobConfigs")
     elif request.job in known:
         request = replace(request, handler={"kind": "job", "name": request.job})
     elif request.handler is None:
-        raise UnknownJob(str(request.job), known)
+        raise UnknownJob(str(request.job), (yield from _jobs(desk)))
     one_off, is_ours = yield from add(desk, request)
     if not is_ours:
         raise AlreadyAdded(one_off.name, state=one_off.state, at=one_off.since)
@@ -92,19 +92,16 @@ def add(desk: Desk, request: OneOffRequest) -> Steps[tuple[OneOff, bool]]:
     DataError.
     """
     yield from desk.keep_one_offs_unique()
-    while True:
-        asked = yield from _asked(desk, request)
-        try:
-            (id_,) = yield from desk.add([asked], None)
-        except DuplicateKeyError:
+    while True:  # until one of us was first
+        document = yield desk.jobs.find_one(_named(request.name))
+        if document is None:
+            document = yield from _insert(desk, request)
+        elif document.get("status") in MAY_BE_ADDED_AGAIN and document.get("lockToken") is None:
             document = yield from _queue_again(desk, request)
-            if document is not None:
-                return as_one_off(document), True
-            document = yield desk.jobs.find_one(_named(request.name))
-            if document is not None:  # else somebody has removed it since
-                return as_one_off(document), False
         else:
-            return as_one_off((yield desk.jobs.find_one({"_id": id_}))), True
+            return as_one_off(document), False
+        if document is not None:
+            return as_one_off(document), True
 
 
 def find(desk: Desk, name: str) -> Steps[OneOff | None]:
@@ -120,12 +117,6 @@ def read(desk: Desk, name: str) -> Steps[OneOff]:
         others = yield desk.jobs.find({"oneOff": True}, {"name": 1}).limit(MOST_HINTS).to_list()
         raise UnknownJob(name, [str(each["name"]) for each in others])
     return found
-
-
-def known_jobs(desk: Desk) -> Steps[list[str]]:
-    """The jobs that servers know, or have known."""
-    found = yield desk.configs.find({}, {"jobName": 1}).to_list()
-    return [each["jobName"] for each in found if isinstance(each.get("jobName"), str)]
 
 
 def as_one_off(document: Mapping[str, Any]) -> OneOff:
@@ -188,10 +179,24 @@ class OneOffStore:
             raise DatabaseError(f"one-off jobs could not be read: {what_mongodb_said(error)}") from error
 
 
-def _asked(desk: Desk, request: OneOffRequest) -> Steps[Request]:
+def _jobs(desk: Desk, names: Sequence[str | None] | None = None) -> Steps[list[str]]:
+    """Which of these jobs, or which jobs at all, servers know or have known."""
+    found = yield desk.configs.find(
+        {} if names is None else {"jobName": {"$in": list(names)}}, {"jobName": 1}
+    ).to_list()
+    return [each["jobName"] for each in found if isinstance(each.get("jobName"), str)]
+
+
+def _insert(desk: Desk, request: OneOffRequest) -> Steps[Document | None]:
+    """None where another one was first."""
     yield from desk.know_the_time()
     timing: Document = {"status": Status.QUEUED, "nextRunAt": desk.clock.now(), "oneOff": True, **_how(request)}
-    return Request(name=request.name, data=request.data, timing=timing)
+    try:
+        (id_,) = yield from desk.add([Request(name=request.name, data=request.data, timing=timing)], None)
+    except DuplicateKeyError:
+        return None
+    inserted: Document | None = yield desk.jobs.find_one({"_id": id_})
+    return inserted
 
 
 def _queue_again(desk: Desk, request: OneOffRequest) -> Steps[Document | None]:

@@ -81,13 +81,24 @@ async def test_the_job_is_tested_on_a_virtual_clock(tmp_path: Path, monkeypatch:
     await names["example"]()
 
 
-async def test_a_program_of_ones_own_holds_a_server(tmp_path: Path, mongo_uri: str, database_name: str) -> None:
+def migrate(db: Any) -> None:
+    db.migrated.insert_one({})
+
+
+async def test_a_program_of_ones_own_holds_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mongo_uri: str, database_name: str, db: Database[Any]
+) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "tidy.py").write_text("")
+    monkeypatch.chdir(tmp_path)
     body = "\n".join(f"    {line}" for line in PROGRAM.replace("…", "pass").splitlines())
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"migrate": migrate}
     source = body.replace('config="config.yaml"', "config=config")
     exec(f"from jobserver import JobServer\nasync def example(config):\n{source}\n    return server\n", names)
     server = await names["example"](config(mongo_uri, database_name, tmp_path))
     assert server.exit_code == 0
+    assert db.migrated.count_documents({}) == 1
+    assert db.pulseJobs.count_documents({"name": "tidy", "nextRunAt": {"$exists": True}}) == 1
 
 
 async def test_the_example_jobs_do_what_they_say(mongo_uri: str, database_name: str, db: Database[Any]) -> None:
