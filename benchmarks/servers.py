@@ -92,23 +92,24 @@ class Server:
 
 
 @contextmanager
-def project(database: str, uri: str, jobs: Sequence[str] = ("noop", "pickup")) -> Iterator[Path]:
-    """A folder with these job files of ours, tuned for many short jobs."""
+def project(database: str, uri: str, jobs: Sequence[str] = ("noop", "pickup"), **runner: Any) -> Iterator[Path]:
+    """A folder with these job files of ours, tuned for many short jobs; `runner` are more of its settings."""
     with TemporaryDirectory(prefix="jobserver-bench-", ignore_cleanup_errors=True) as folder:
         (Path(folder) / "jobs").mkdir()
         for job in jobs:
             shutil.copy(JOBS / f"{job}.py", Path(folder) / "jobs")
-        write_settings(Path(folder), database=database, uri=uri)
+        write_settings(Path(folder), database=database, uri=uri, **runner)
         yield Path(folder)
 
 
-def write_settings(folder: Path, *, database: str, uri: str) -> None:
+def write_settings(folder: Path, *, database: str, uri: str, **runner: Any) -> None:
     """Its config.yaml, of which JSON is a part."""
     limits = {
         "max_concurrency": CONCURRENCY,
         "default_concurrency": CONCURRENCY,
         "lock_limit": 0,
         "default_lock_limit": 0,
+        **runner,
     }
     settings = {"mongodb": {"uri": uri, "database": database}, "runner": {"config": limits}}
     (folder / "config.yaml").write_text(json.dumps(settings))

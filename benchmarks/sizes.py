@@ -26,7 +26,10 @@ class Sizes:
     edits: int
     commands: int
     kills: int
+    stuck: int  # runs of each kind that do not listen
+    killed: int  # process runs of a server that is killed
     runs: int  # in processes, or one after the other
+    flood_seconds: float
 
 
 FULL = Sizes(
@@ -47,7 +50,10 @@ FULL = Sizes(
     edits=50,
     commands=20,
     kills=2,
+    stuck=100,
+    killed=200,
     runs=300,
+    flood_seconds=60.0,
 )
 QUICK = Sizes(
     rounds=1,
@@ -67,5 +73,8 @@ QUICK = Sizes(
     edits=10,
     commands=8,
     kills=1,
+    stuck=10,
+    killed=10,
     runs=40,
+    flood_seconds=4.0,
 )

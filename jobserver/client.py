@@ -58,14 +58,18 @@ class JobClient:
         delay: timedelta | None = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> Any:
         """Ask for one run; returns the document's id.
 
         While a document with the same name and `unique_key` waits or runs, its id is returned and nothing is added.
+        `slots` is how many of a server's `available_slots` the run takes, where that is not the job's usual number.
         With `session` the document becomes visible when the caller's transaction commits, or never.
         """
-        request = Request(name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key)
+        request = Request(
+            name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key, slots=slots
+        )
         return (await self._queue.add([request], session=session))[0]
 
     async def enqueue_many(
@@ -75,10 +79,13 @@ class JobClient:
         at: datetime | None = None,
         delay: timedelta | None = None,
         priority: int | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> list[Any]:
         """Ask for many runs in few commands; returns the documents' ids in the same order."""
-        return await self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
+        return await self._queue.add(
+            requests(jobs, at=at, delay=delay, priority=priority, slots=slots), session=session
+        )
 
     async def schedule(
         self,
@@ -90,6 +97,7 @@ class JobClient:
         start_after: Task | Any = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: AsyncClientSession | None = None,
     ) -> Task:
         """Ask for a task: runs of `name` with these arguments, at a moment, again and again, or after another task.
@@ -109,6 +117,7 @@ class JobClient:
             start_after=start_after,
             priority=priority,
             unique_key=unique_key,
+            slots=slots,
         )
         return await self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
 
@@ -196,10 +205,13 @@ class SyncJobClient:
         delay: timedelta | None = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> Any:
         """Ask for one run; see JobClient.enqueue."""
-        request = Request(name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key)
+        request = Request(
+            name=name, data=data, at=at, delay=delay, priority=priority, unique_key=unique_key, slots=slots
+        )
         return self._queue.add([request], session=session)[0]
 
     def enqueue_many(
@@ -209,10 +221,11 @@ class SyncJobClient:
         at: datetime | None = None,
         delay: timedelta | None = None,
         priority: int | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> list[Any]:
         """Ask for many runs; see JobClient.enqueue_many."""
-        return self._queue.add(requests(jobs, at=at, delay=delay, priority=priority), session=session)
+        return self._queue.add(requests(jobs, at=at, delay=delay, priority=priority, slots=slots), session=session)
 
     def schedule(
         self,
@@ -224,6 +237,7 @@ class SyncJobClient:
         start_after: Task | Any = None,
         priority: int | None = None,
         unique_key: str | None = None,
+        slots: int | None = None,
         session: ClientSession | None = None,
     ) -> Task:
         """Ask for a task; see JobClient.schedule."""
@@ -235,6 +249,7 @@ class SyncJobClient:
             start_after=start_after,
             priority=priority,
             unique_key=unique_key,
+            slots=slots,
         )
         return self._queue.carry_out(tasks.schedule(self._queue.desk, request, session), session=session)
 
@@ -287,10 +302,15 @@ class SyncJobClient:
 
 
 def requests(
-    jobs: Iterable[tuple[str, Any]], *, at: datetime | None, delay: timedelta | None, priority: int | None
+    jobs: Iterable[tuple[str, Any]],
+    *,
+    at: datetime | None,
+    delay: timedelta | None,
+    priority: int | None,
+    slots: int | None,
 ) -> list[Request]:
     """One request for each (name, data)."""
-    return [Request(name=name, data=data, at=at, delay=delay, priority=priority) for name, data in jobs]
+    return [Request(name=name, data=data, at=at, delay=delay, priority=priority, slots=slots) for name, data in jobs]
 
 
 def one_off_request(name: str, job: str | Path | None, data: Any, at: Any) -> OneOffRequest:

@@ -17,9 +17,12 @@ from jobserver import __version__
 from jobserver.client import JobClient
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import ConfigError, DatabaseError
+from jobserver.execution.plain_logging import RunCapture
 from jobserver.manager.added import AddedJobs
 from jobserver.manager.manager import JobManager
 from jobserver.manager.watching import ConfigWatch
+from jobserver.runlogs import LogKeeper
+from jobserver.runlogs.buckets import bucket_of, caps_of
 from jobserver.runner import JobRunner, RunnerRegistry
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.runner import Surroundings, pulse_runner
@@ -31,8 +34,9 @@ from jobserver.store.changes import CONFIG_HINTS, Changes
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import async_client, deciding, what_mongodb_said
+from jobserver.store.connection import SyncDb, async_client, deciding, deciding_sync, sync_client, what_mongodb_said
 from jobserver.store.listener import Listener
+from jobserver.store.log_bucket import GridFsBucket
 from jobserver.store.queue import AsyncQueue
 
 runners = RunnerRegistry()
@@ -74,6 +78,7 @@ class Parts:
     config_watch: ConfigWatch
     config_listener: Listener
     owner: Callable[[], str]
+    worn_out: asyncio.Future[str]
 
     @property
     def shown_uri(self) -> str:
@@ -145,6 +150,8 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         listener.rest()
         watch.has_no_events()
 
+    worn_out: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    lease = Lease(monotonic=boottime, length=settings.runner.config.lease)
     around = Surroundings(
         uri=uri,
         database=database,
@@ -155,8 +162,10 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         told=told,
         rush_began=rush_began,
         rush_ended=listener.resume,
+        worn_out=lambda reason: None if worn_out.done() else worn_out.set_result(reason),
         supervisor=os.environ.get("JOBSERVER_SUPERVISOR"),
-        lease=Lease(monotonic=boottime, length=settings.runner.config.lease),
+        lease=lease,
+        run_logs=_run_logs(settings, uri=uri, server=lambda: lease.owner),
     )
     runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
     manager = JobManager(
@@ -187,6 +196,24 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         config_watch=watch,
         config_listener=listener,
         owner=around.server_id,
+        worn_out=worn_out,
+    )
+
+
+def _run_logs(settings: Settings, *, uri: str, server: Callable[[], str]) -> LogKeeper:
+    def connect() -> SyncDb:
+        client = sync_client(uri, app_name="jobserver logs", pool_size=2)
+        return deciding_sync(client[settings.mongodb.database])
+
+    def gridfs() -> GridFsBucket:
+        return GridFsBucket(connect, retention=settings.logs.retention)
+
+    return LogKeeper(
+        bucket=bucket_of(settings, gridfs=gridfs),
+        spool=settings.project.root / settings.logs.spool,
+        server=server,
+        caps=caps_of(settings.logs),
+        capture=RunCapture(),
     )
 
 

@@ -22,7 +22,7 @@ JobServerError
 ├── NotStarted              the server does not run
 ├── CompletionTimeout       a one-off has not ended in time (a TimeoutError, too)
 ├── UnknownTask             no task with that id
-├── UnknownRun              no run with that id is under way
+├── UnknownRun              no run with that id
 └── DatabaseError           MongoDB is away, or refuses
     └── EmbeddedMongoError      the embedded MongoDB cannot start
 
@@ -198,13 +198,12 @@ class UnknownTask(JobServerError):
 
 
 class UnknownRun(JobServerError):
-    """No run with that id is under way."""
+    """No run has that id, or none that runs now."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(
-            f"no run {run_id!r} is under way: it has ended, or never was; `jobserver runs` shows what runs"
-        )
-        self.run_id = run_id
+    def __init__(self, id_: object, why: str | None = None) -> None:
+        why = why or "its retention may be over, or the job document has not run yet"
+        super().__init__(f"no run {str(id_)!r}: {why}; `jobserver runs` lists those that there are")
+        self.id = id_
 
 
 class DatabaseError(JobServerError):

@@ -17,7 +17,7 @@ SMALLEST_MEMORY, LARGEST_MEMORY = 32 * 1024**2, 2**50  # bytes; an interpreter a
 SHORTEST_CPU, LONGEST_CPU = timedelta(seconds=1), timedelta(days=365)
 LEAST_NICE, MOST_NICE = 0, 19  # below 0 is the administrator's
 
-_SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3, "bytes": 1}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -62,7 +62,7 @@ class Limits:
         return self == NONE
 
 
-def parse_size(value: object, *, field: str) -> int:
+def parse_size(value: object, *, field: str, at_least: int = SMALLEST_MEMORY, at_most: int = LARGEST_MEMORY) -> int:
     """Bytes out of a number or text such as "512 MB" or "1.5 GiB". Raises ConfigError."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is not None and (match[2].lower() or "b") in _SIZES:
@@ -71,9 +71,19 @@ def parse_size(value: object, *, field: str) -> int:
         size = value
     else:
         raise ConfigError(field, f"{excerpt(value)} is not a size; write bytes, or text such as '512 MB' or '1.5 GiB'")
-    if not SMALLEST_MEMORY <= size <= LARGEST_MEMORY:
-        raise ConfigError(field, f"{excerpt(value)} is not between 32 MiB and 1 PiB")
+    if not at_least <= size <= at_most:
+        raise ConfigError(
+            field, f"{excerpt(value)} is not between {describe_size(at_least)} and {describe_size(at_most)}"
+        )
     return int(size)
+
+
+def describe_size(count: int) -> str:
+    """Bytes in the largest unit that leaves a whole number, the way `parse_size` reads them."""
+    for unit, length in (("PiB", 2**50), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= length and count % length == 0:
+            return f"{count // length} {unit}"
+    return f"{count} bytes"
 
 
 def _cpu(value: Length) -> timedelta:

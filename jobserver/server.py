@@ -15,6 +15,7 @@ from jobserver.ending import end
 from jobserver.errors import DatabaseError, NotStarted
 from jobserver.manager.handing_over import HandedOver
 from jobserver.scanner.handlers.definitions import Handed
+from jobserver.worker import RECYCLED
 
 if TYPE_CHECKING:
     from jobserver.client import JobClient
@@ -33,7 +34,8 @@ _log = structlog.get_logger("jobserver")
 class JobServer:
     """Runs the jobs of one project. Make it with `create`; starting or shutting down twice is harmless.
 
-    `exit_code` is 0 after a shutdown in order, 130 after one that was hurried by a second signal, 70 after a fault.
+    `exit_code` is 0 after a shutdown in order, 130 after one that was hurried by a second signal, 75 once one of the
+    `recycle_…` limits was reached and its runs have ended, 70 after a fault.
     """
 
     def __init__(self, *, settings: Settings, assemble: Callable[[], Any]) -> None:
@@ -112,6 +114,7 @@ class JobServer:
             return
         first.result()
         await self._add_what_waits(parts)
+        self._spawn("recycling", self._recycle(parts))
         self._spawn("scanning", self._scan_again(parts))
         self._spawn("watching configurations", parts.config_watch.run(parts.manager.refresh))
         self._spawn("listening for configurations", parts.config_listener.run())
@@ -243,6 +246,14 @@ class JobServer:
                 pass
             self._rescan.clear()
             await self._take_in_files(parts)
+
+    async def _recycle(self, parts: Parts) -> None:
+        """Once this process is worn out: let all runs end, however long they take, then make room for a fresh one."""
+        reason = await parts.worn_out
+        _log.info("server draining", server=parts.owner(), reason=reason)
+        await parts.runner.lifecycle.drain()
+        self.exit_code = self.exit_code or RECYCLED
+        self._shutdown_soon()
 
     def _spawn(self, name: str, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)

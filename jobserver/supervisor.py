@@ -5,6 +5,9 @@
     second        SIGTERM again: the workers hurry
     third, or long past the grace period: SIGKILL to each worker's process group
 
+A worker that has done enough drains and ends as RECYCLED: nothing of it is left to hand on, and the next one starts at
+once.
+
 The header is the supervisor's: it is shown when the first worker is ready, and until then no worker says what can wait.
 
 Each worker leads a process group of its own, so Ctrl-C on the terminal reaches the supervisor alone. Each holds the
@@ -27,7 +30,7 @@ from datetime import timedelta
 import structlog
 
 from jobserver.errors import DatabaseError
-from jobserver.worker import HEADER, PIPE, SUPERVISOR, WORKER
+from jobserver.worker import HEADER, PIPE, RECYCLED, SUPERVISOR, WORKER
 
 QUICK_DEATH = timedelta(seconds=10)
 FIRST_PAUSE = timedelta(seconds=1)
@@ -139,7 +142,11 @@ class Supervisor:
             if self._stop.is_set():
                 self._count(code)
                 return
-            await self._pause(slot, code)
+            if code == RECYCLED:
+                slot.quick_deaths, slot.has_lived = 0, True
+                _log.info("worker recycled", worker=slot.number)
+            else:
+                await self._pause(slot, code)
 
     async def _run_one(self, slot: Slot, ends: tuple[int, int]) -> int:
         try:
@@ -151,7 +158,7 @@ class Supervisor:
         code = await process.wait()
         slot.process, slot.ended = None, self._monotonic()
         _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
-        if code != 0:
+        if code not in (0, RECYCLED):
             await self._give_back(slot, process.pid, code)
         return code
 
@@ -240,8 +247,8 @@ class Supervisor:
                 _signal_group(slot.process.pid, signal.SIGKILL)
 
     def _count(self, code: int) -> None:
-        """SIGTERM kills a worker only while it has not begun: that is an end in order."""
-        if code != -signal.SIGTERM:
+        """SIGTERM kills a worker only while it has not begun: that is an end in order, as is one after a drain."""
+        if code not in (-signal.SIGTERM, RECYCLED):
             self._exit_code = max(self._exit_code, code if code >= 0 else 128 - code)
 
     async def _stopped_within(self, length: timedelta) -> None:

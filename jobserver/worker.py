@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 SUPERVISOR, WORKER = "JOBSERVER_SUPERVISOR", "JOBSERVER_WORKER"
+RECYCLED = 75  # exit code of a process that has done enough: start a fresh one in its place
 PIPE, HEADER = "JOBSERVER_SUPERVISOR_FD", "JOBSERVER_HEADER_FD"
 
 

@@ -3,7 +3,9 @@
     app        every command: its words, its flags, its example
     schedules  the same for those about schedules
     tasks      the same for those about tasks
+    logs       the same for the logs of runs
     commands/  what each command does; answers with one document and a way to show it
+    log_lines  the lines of a run's log on a terminal
     help       the words of the help and of a wrong usage
     session    which project, which MongoDB
     answer     one JSON document, or text that a person likes to look at

@@ -43,14 +43,14 @@ class Screen:
         """One line, taken literally."""
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows under their columns; cells that are a status have its colour."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
+        """Rows under their columns; cells that are a status have its colour, those of `whole` are never broken."""
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=not self._console.is_terminal)
+            table.add_column(column, overflow="fold", no_wrap=column in whole or not self._console.is_terminal)
         for row in rows:
             table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
         self._console.print(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobserver.cli.help import Command
+from jobserver.cli.logs import LOGS_EPILOG, logs
 from jobserver.cli.options import (
     ConfigOption,
     DatabaseOption,
@@ -133,6 +134,9 @@ def run(
     *,
     data: Annotated[str | None, typer.Option("--data", "-d", metavar="JSON", help="What the job gets as data.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it ends; exit code 0 if it completed.")] = False,
+    slots: Annotated[
+        int | None, typer.Option("--slots", metavar="N", help="How many of a server's slots it takes.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also for a job that no server has found yet.")] = False,
     config: ConfigOption = None,
     uri: UriOption = None,
@@ -143,7 +147,7 @@ def run(
     from jobserver.cli.commands.run import run
 
     where = Where(config=config, uri=uri, database=database)
-    _deliver(run(where, name, data=data, wait=wait, force=force, as_json=as_json), as_json)
+    _deliver(run(where, name, data=data, slots=slots, wait=wait, force=force, as_json=as_json), as_json)
 
 
 @command(short_help="Switch a job's schedule on.", epilog="\b\nExample:  jobserver enable api:report")
@@ -199,6 +203,9 @@ def runs(
     from jobserver.cli.commands.runs import runs
 
     _deliver(runs(Where(config=config, uri=uri, database=database), name, status=status, limit=limit), as_json)
+
+
+command("logs", short_help="Show what a run has logged, or logs now.", epilog=LOGS_EPILOG)(logs)
 
 
 @command(short_help="Show servers, and what waits, runs or hangs.", epilog="\b\nExample:  jobserver status")

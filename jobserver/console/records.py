@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from jobserver.execution.run_log import add_run_fields
+from jobserver.execution.plain_logging import shown
+from jobserver.execution.run_log import add_run_fields, admit_event, keep_event, traceback_of
 
 Record = Mapping[str, Any]
 Item = Record | Callable[[], str]
@@ -22,7 +22,6 @@ LONGEST_QUEUE = 10_000
 PATIENCE_AT_END = 2.0  # seconds for the last lines, in case nobody reads
 
 _ENVELOPE = ("timestamp", "level", "logger")
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class RecordWriter:
@@ -92,7 +91,14 @@ def recording(writer: RecordWriter, *, verbose: bool = False) -> Iterator[None]:
     root.addHandler(bridge)
     root.setLevel(logging.INFO)  # other people's debug records are nobody's concern, verbose or not
     structlog.configure(
-        processors=[_beside_ours, add_run_fields, structlog.processors.add_log_level, _with_traceback],
+        processors=[
+            admit_event,
+            _beside_ours,
+            add_run_fields,
+            structlog.processors.add_log_level,
+            _with_traceback,
+            keep_event,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *names: _Mouth(writer, *names),
         cache_logger_on_first_use=False,
@@ -111,10 +117,10 @@ class _Mouth:
     """What structlog speaks into: one per logger, all into the same writer."""
 
     def __init__(self, writer: RecordWriter, name: str = "jobserver") -> None:
-        self._writer, self._name = writer, name
+        self._writer, self.name = writer, name
 
     def msg(self, /, **record: Any) -> None:
-        self._writer.take(_stamped({"logger": self._name, **record}))
+        self._writer.take(_stamped({"logger": self.name, **record}))
 
     debug = info = warning = warn = error = critical = fatal = exception = log = msg
 
@@ -127,14 +133,14 @@ class _Bridge(logging.Handler):
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except Exception as error:  # "%d" with a text: the mistake of a job must not end in a lost record
-            message = f"{record.msg!r} {record.args!r} ({error})"
+        told = shown(record)
+        if told is None:
+            return
+        message, fields, trace = told
+        extra = _beside_ours(None, "", dict(fields))
         event = {"logger": record.name, "event": message, "level": record.levelname.lower()}
-        extra = _beside_ours(None, "", {k: v for k, v in vars(record).items() if k not in _STANDARD_FIELDS})
-        trace = {"exc_info": record.exc_info} if record.exc_info else {}
-        self._writer.take(_stamped(_with_traceback(None, "", add_run_fields(None, "", {**extra, **event, **trace}))))
+        exception = {} if trace is None else {"exception": trace}
+        self._writer.take(_stamped(dict(add_run_fields(None, "", {**extra, **event, **exception}))))
 
 
 def _beside_ours(_logger: Any, _method: str, event: Any) -> Any:
@@ -147,13 +153,8 @@ def _beside_ours(_logger: Any, _method: str, event: Any) -> Any:
 
 def _with_traceback(_logger: Any, _method: str, event: Any) -> Any:
     """`exc_info` as text, while the exception is still at hand."""
-    info = event.pop("exc_info", None)
-    if info is True:
-        event["exception"] = traceback.format_exc()
-    elif isinstance(info, BaseException):
-        event["exception"] = "".join(traceback.format_exception(info))
-    elif isinstance(info, tuple) and info[1] is not None:
-        event["exception"] = "".join(traceback.format_exception(*info))
+    if (trace := traceback_of(event.pop("exc_info", None))) is not None:
+        event["exception"] = trace
     return event
 
 

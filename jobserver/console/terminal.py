@@ -187,6 +187,8 @@ def _server_stopped(record: Record) -> tuple[str, str, str]:
             return "·", "", "stopped, nothing is left locked"
         case 130:
             return "!", "yellow", "stopped early: what was cut off is queued again"
+        case 75:  # as jobserver.worker has it
+            return "·", "", "stopped, nothing is left locked: a fresh server may take its place"
         case code:
             return "✗", "red", f"stopped with exit code {code}"
 
@@ -199,6 +201,20 @@ def _worker_ended(record: Record) -> tuple[str, str, str]:
     pause = record.get("restart_in_ms")
     again = "" if pause is None else "; it is started again" + (f" in {took(pause)}" if pause else "")
     return "!", "yellow", f"worker {record.get('worker')} ended: {record.get('how')}{again}"
+
+
+def _worker_recycled(record: Record) -> tuple[str, str, str]:
+    return "·", "", f"worker {record.get('worker')} has done enough: a fresh one starts in its place"
+
+
+def _server_draining(record: Record) -> tuple[str, str, str]:
+    return "·", "", f"claims nothing more and ends with its last run: {record.get('reason')}"
+
+
+def _too_few_slots(record: Record) -> tuple[str, str, str]:
+    waits = "1 run waits" if record.get("documents") == 1 else f"{record.get('documents')} runs wait"
+    needs = f"more slots than the {record.get('available_slots')} here"
+    return "!", "yellow", f"{record.get('name')}: {waits} for a larger server, with {needs}"
 
 
 def _runs_given_back(record: Record) -> tuple[str, str, str]:
@@ -256,6 +272,9 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "mongodb back": _mongodb_back,
     "worker ended": _worker_ended,
     "runs given back": _runs_given_back,
+    "worker recycled": _worker_recycled,
+    "server draining": _server_draining,
+    "too few slots": _too_few_slots,
 }
 _MARKS = {"debug": ("·", "dim"), "info": ("·", ""), "warning": ("!", "yellow")}
 

@@ -6,7 +6,8 @@ thread    `def run`, in a thread of its own
 outcome   how a run can end
 handles   what a run lends to the job's code
 done      the callback form of the same decision
-run_log   records that know their run
+run_log   records that know their run, and the seam to whoever keeps them
+plain_logging  the same for records of `logging`
 blocking  notices a job that blocks the event loop
 """
 

@@ -12,7 +12,7 @@ from jobserver.errors import DataError, JobCancelled
 from jobserver.excerpt import excerpt
 from jobserver.execution.done import Done
 from jobserver.execution.outcome import Outcome, storable_text
-from jobserver.execution.run_log import RunLog
+from jobserver.execution.run_log import RunLog, RunSink
 from jobserver.job import CancelFlag, JobContext
 
 MAX_PROGRESS_MESSAGE = 1_000
@@ -42,6 +42,9 @@ class Lifeline(Protocol):
     def alive_until(self) -> float:
         """When its lock ends unless it gives a sign of life, in seconds of CLOCK_BOOTTIME."""
         ...
+
+    @property
+    def sink(self) -> RunSink: ...
 
     def database(self) -> Any:
         """The database handle that suits the job."""

@@ -64,6 +64,13 @@ class JobLifecycle(Protocol):
         """Connect and begin to run what is due. Raises DatabaseError."""
         ...
 
+    async def drain(self) -> None:
+        """Claim nothing more, and wait until what runs has ended and is stored, however long that takes.
+
+        Nothing is cancelled or given back, and the server stays registered. `close` may follow at any time.
+        """
+        ...
+
     async def close(self, *, hurry: bool = False) -> None:
         """Claim nothing more, give running work its grace period, return the rest to the queue; leave no lock behind.
 

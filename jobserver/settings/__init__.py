@@ -14,6 +14,7 @@ from __future__ import annotations
 from jobserver.settings.load import load_settings
 from jobserver.settings.models import (
     DbSettings,
+    LogSettings,
     MongoSettings,
     ProjectSettings,
     PulseSettings,
@@ -25,6 +26,7 @@ from jobserver.settings.uri import without_credentials
 
 __all__ = [
     "DbSettings",
+    "LogSettings",
     "MongoSettings",
     "ProjectSettings",
     "PulseSettings",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.lengths import parse_length
+from jobserver.limits import parse_size
 from jobserver.settings.uri import without_credentials
 from jobserver.task import RETENTION
 
@@ -21,6 +22,8 @@ Sort = tuple[tuple[str, int], ...]
 MILLISECOND = timedelta(milliseconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+KIB, MIB = 1024, 1024**2
+BUCKETS = ("gridfs", "folder")
 
 _SORTABLE = {"priority": "priority", "nextRunAt": "nextRunAt", "next_run_at": "nextRunAt"}
 _DIRECTIONS = {"1": 1, "-1": -1, "asc": 1, "desc": -1}
@@ -53,12 +56,41 @@ def _whole(at_least: int, at_most: int) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _size(at_least: int, at_most: int) -> BeforeValidator:
+    def read(value: object) -> int:
+        try:
+            number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+            return parse_size(number, field="", at_least=at_least, at_most=at_most)
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+
+    return BeforeValidator(read)
+
+
+def _bucket(value: object) -> str:
+    text = _text(value)
+    if text not in BUCKETS and "://" not in text:
+        hint = did_you_mean(text, BUCKETS)
+        raise ValueError(f"{excerpt(text)} is no bucket{hint}; write gridfs, folder, or a URL such as s3://bucket/logs")
+    return text
+
+
 def _slots(value: object) -> int | None:
     """A whole number, or nothing for no limit."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     reader = _whole(1, 1_000_000)
     return int(reader.func(value))  # type: ignore[call-arg]
+
+
+def _memory(value: object) -> int | None:
+    """Bytes, or nothing for no limit."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        return parse_size(value, field="")
+    except ConfigError as error:
+        raise ValueError(error.message) from None
 
 
 def _flag(value: object) -> bool:
@@ -216,7 +248,11 @@ class PulseSettings(Section):
     history_retention: Retention = 30 * DAY
     lease: Annotated[timedelta, _length(timedelta(seconds=1), timedelta(minutes=10))] = timedelta(seconds=30)
     available_slots: Annotated[int | None, BeforeValidator(_slots)] = None
+    slots_patience: Annotated[timedelta, _length(timedelta(0), DAY)] = timedelta(seconds=10)
     cancel_grace: Annotated[timedelta, _length(100 * MILLISECOND, HOUR)] = timedelta(seconds=10)
+    recycle_after_runs: Annotated[int, _whole(0, 1_000_000_000)] = 0
+    recycle_memory: Annotated[int | None, BeforeValidator(_memory)] = None
+    recycle_stuck: Annotated[int, _whole(0, 100_000)] = 10
     shutdown_grace: Annotated[timedelta, _length(timedelta(0), HOUR)] = timedelta(seconds=25)
     db: DbSettings = DbSettings()
 
@@ -235,6 +271,19 @@ class ScannerSettings(Section):
     scan_interval: Annotated[timedelta, _length(100 * MILLISECOND, DAY)] = timedelta(seconds=60)
 
 
+class LogSettings(Section):
+    """Where the log of each run is kept, for how long, and how much of it."""
+
+    bucket: Annotated[str, BeforeValidator(_bucket)] = "gridfs"
+    folder: Folder = Path("logs")
+    spool: Folder = Path(".jobserver/logs")
+    retention: Retention = 30 * DAY
+    max_line: Annotated[int, _size(KIB, 8 * MIB)] = 16 * KIB
+    max_run: Annotated[int, _size(KIB, 1024 * MIB)] = 32 * MIB
+    max_bytes_per_second: Annotated[int, _size(KIB, 1024 * MIB)] = MIB
+    max_records_per_second: Annotated[int, _whole(1, 1_000_000)] = 2_000
+
+
 class Settings(Section):
     """Everything there is to set, frozen."""
 
@@ -242,6 +291,7 @@ class Settings(Section):
     project: ProjectSettings = Field(default_factory=ProjectSettings)
     runner: RunnerSettings = RunnerSettings()
     scanner: ScannerSettings = ScannerSettings()
+    logs: LogSettings = LogSettings()
 
 
 def section_of(model: type[Section], key: str) -> type[Section] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
 from bson import ObjectId
@@ -21,11 +21,23 @@ READ_AHEAD = 8  # claims per read, once a backlog shows
 
 
 class Candidate(NamedTuple):
-    """One due document: enough to lock it, and to keep the order in which it is due."""
+    """One due document: enough to lock it, and to keep the order in which it is due.
+
+    `slots` is what it asks for itself; it is looked at only where slots are limited.
+    """
 
     name: str
     id: Any
     priority: Any
+    slots: int | None = None
+
+
+class Doorkeeper(Protocol):
+    """Who says, candidate by candidate in the order of the claim, whether there is room for it."""
+
+    def admits(self, candidate: Candidate) -> bool:
+        """True uses the room up."""
+        ...
 
 
 class Share(NamedTuple):
@@ -70,13 +82,14 @@ class Candidates:
             else:
                 self._more.discard(lane.name)
 
-    def pick(self, lanes: Sequence[Lane], limit: int) -> list[Candidate]:
-        """The first that these lanes have room for; they are waiting no more."""
+    def pick(self, lanes: Sequence[Lane], limit: int, doorkeeper: Doorkeeper | None = None) -> list[Candidate]:
+        """The first that these lanes, and the doorkeeper, have room for; they are waiting no more."""
         room = {lane.name: lane.limit for lane in lanes}
         picked: list[Candidate] = []
         left: list[Candidate] = []
         for candidate in self._waiting:
-            if len(picked) < limit and room.get(candidate.name, 0) > 0:
+            has_room = len(picked) < limit and room.get(candidate.name, 0) > 0
+            if has_room and (doorkeeper is None or doorkeeper.admits(candidate)):
                 room[candidate.name] -= 1
                 picked.append(candidate)
             else:

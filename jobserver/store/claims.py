@@ -18,6 +18,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
+from jobserver.store.admission import Admission
 from jobserver.store.candidates import READ_AHEAD, WHOLE, Candidate, Candidates, Share
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import ClaimedJob, Lane
@@ -26,6 +27,7 @@ from jobserver.store.expressions import BEGINNING
 from jobserver.store.global_slots import Slots, free_slots, lock_into_slot, within
 
 SHARED_FOR = 4.0  # seconds
+MOST_READ = 5_000  # candidates at once, where slots are limited
 ASKED_AGAIN = 2.0  # seconds, while claims keep colliding: servers come and go
 
 # What a run needs of its document; a result or a traceback of the run before may be long.
@@ -33,7 +35,7 @@ RUN_FIELDS = (
     *("name", "type", "priority", "data", "scheduledFor", "scheduleKey", "anchorAt"),
     *("lockToken", "lockedBy", "fence", "attempt", "crashes", "lastRunAt"),
     *("attempts", "backoff", "repeatInterval", "repeatTimezone"),
-    *("recurrence", "lastCompletedAt", "oneOff"),
+    *("recurrence", "lastCompletedAt", "slots", "oneOff"),
 )
 
 
@@ -41,12 +43,14 @@ RUN_FIELDS = (
 class Claim:
     """Documents that we tried to lock under one token; `locked` of them were, as far as is known.
 
-    `alone` is the one document, read back by the command that locked it.
+    `alone` is the one document, read back by the command that locked it. `slots` is what all of them asked for, where
+    the server limits that.
     """
 
     token: str
     candidates: Sequence[Candidate]
     locked: int
+    slots: int = 0
     alone: Document | None = None
 
     @property
@@ -84,20 +88,33 @@ class ClaimStore:
         self._candidates = Candidates()
         self._shared_until = 0.0
 
-    async def lock(self, lanes: Sequence[Lane], *, limit: int, token: str, owner: str, ahead: bool = False) -> Claim:
+    async def lock(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        limit: int,
+        token: str,
+        owner: str,
+        ahead: bool = False,
+        admission: Admission | None = None,
+    ) -> Claim:
         """At most `limit` due documents of these lanes, highest priority first, locked for `owner` under `token`.
 
         `ahead` works through a known backlog: it reads more ids than it locks, and goes on with those of the last
-        call. What has become due since may then wait for a few calls. Raises ClaimInDoubt.
+        call. What has become due since may then wait for a few calls. With `admission` only what it admits, and
+        always of what is due now: what others have taken meanwhile must not close the line. Raises ClaimInDoubt.
         """
-        if not ahead:
+        if not ahead or admission is not None:
             self._candidates.clear()
         slots = await free_slots(self._jobs, lanes)
         lanes = [within(slots, lane) for lane in lanes]
-        candidates = await self._next_candidates(lanes, limit=limit, ahead=ahead)
+        if admission is None:
+            candidates = await self._next_candidates(lanes, limit=limit, ahead=ahead)
+        else:
+            candidates = await self._admitted(lanes, limit, admission)
         if not candidates:
             return Claim(token=token, candidates=(), locked=0)
-        claim = Claim(token=token, candidates=candidates, locked=0)
+        claim = Claim(token=token, candidates=candidates, locked=0, slots=admission.taken if admission else 0)
         try:
             if len(candidates) == 1 and not slots:
                 claim = await self._lock_alone(claim, lanes, owner)
@@ -147,10 +164,18 @@ class ClaimStore:
         await self._read_due([replace(lane, limit=lane.limit * READ_AHEAD) for lane in lanes], limit * READ_AHEAD)
         return self._candidates.pick(lanes, limit)
 
-    async def _read_due(self, lanes: Sequence[Lane], limit: int) -> None:
+    async def _admitted(self, lanes: Sequence[Lane], limit: int, admission: Admission) -> list[Candidate]:
+        """Each lane is read further than we can lock: what is behind a large document, or many, may be small."""
+        wider = [replace(lane, limit=min(lane.limit, limit) * READ_AHEAD) for lane in lanes]
+        most = min(MOST_READ, sum(lane.limit for lane in wider))
+        await self._read_due(wider, most, admission.available)
+        return self._candidates.pick(lanes, limit, admission)
+
+    async def _read_due(self, lanes: Sequence[Lane], limit: int, available_slots: int | None = None) -> None:
         lanes = [replace(lane, limit=min(lane.limit, limit)) for lane in lanes if lane.limit > 0]
         if lanes:
-            self._candidates.put(await read_due(self._jobs, lanes, limit, self._sort), lanes, limit)
+            found = await read_due(self._jobs, lanes, limit, self._sort, available_slots)
+            self._candidates.put(found, lanes, limit)
 
     async def _share_backlog(self, lanes: Sequence[Lane], owner: str) -> None:
         """After a collision: divide what is due with the servers that hold documents of the same jobs, for a while."""

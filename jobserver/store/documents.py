@@ -24,14 +24,15 @@ ABSENT: Final = _Absent()
 class Lane:
     """One job's share of a claim: at most `limit` documents of `name`, each locked for `lock_lifetime`.
 
-    `global_limit` bounds how many of it all servers together may run; a run that takes longer than `longest_run` is
-    stopped.
+    `global_limit` bounds how many of it all servers together may run; `slots` is what one run usually takes here. A run
+    that takes longer than `longest_run` is stopped.
     """
 
     name: str
     limit: int
     lock_lifetime: timedelta
     global_limit: int | None = None
+    slots: int = 1
     longest_run: timedelta | None = None
 
 
@@ -40,6 +41,7 @@ class ClaimedJob:
     """A job document that this server holds: every later write carries `token`.
 
     `run_id` names one claim of one document. It is the id of the run's history entry: writing that twice is harmless.
+    `slots` are those of this server that its run holds now; 0 where they are not limited.
     """
 
     id: Any
@@ -52,6 +54,7 @@ class ClaimedJob:
     recurring: bool
     document: Mapping[str, Any]
     run_id: str
+    slots: int = 0
 
     @property
     def crash_count(self) -> int:
@@ -106,7 +109,7 @@ class Settlement:
 
     `next_run_at` is when a recurring job is due next, `occurrence_at` the occurrence this stands for, where jitter has
     moved it; `retry_in` counts from the server's now. `skipped` came due during the run and does not start. `steps` are
-    those by which it was stopped.
+    those by which it was stopped; `lock_lost` says that its server knew that nothing would be stored.
     """
 
     job: ClaimedJob
@@ -120,6 +123,7 @@ class Settlement:
     retry_in: timedelta | None = None
     reason: str | None = None
     steps: tuple[StopStep, ...] = ()
+    lock_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ MAX_DEPTH = 100  # levels of nesting that MongoDB stores
 SHALLOW = 7 * MAX_DEPTH  # bytes: each level takes a type, a key, a length and an end
 _NESTING = (dict, list, tuple, Mapping)
 MAX_NAME_LENGTH = 200
+MOST_SLOTS = 1_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Request:
     delay: timedelta | None = None
     priority: int | None = None
     unique_key: str | None = None
+    slots: int | None = None
     requested_by: str | None = None
     timing: Mapping[str, Any] | None = None  # of a task: instead of the fields that say when it is due
 
@@ -46,6 +48,7 @@ class Request:
             and self.delay is other.delay
             and self.priority is other.priority
             and self.unique_key is other.unique_key
+            and self.slots is other.slots
             and self.requested_by is other.requested_by
             and self.timing is other.timing
         )
@@ -70,6 +73,8 @@ def job_document(request: Request, *, now: datetime, priority: int) -> Document:
         document |= request.timing
     if request.unique_key is not None:
         document["uniqueKey"] = _encodable(str(request.unique_key), "unique_key")
+    if request.slots is not None:
+        document["slots"] = checked_slots(request.slots)
     if request.requested_by is not None:
         document["requestedBy"] = request.requested_by
     return document
@@ -109,6 +114,15 @@ def checked_priority(priority: int) -> int:
         names = ", ".join(f"{member.name}={member.value}" for member in Priority)
         raise DataError(f"priority={priority!r} is not a whole number from -20 to 20 ({names})")
     return int(priority)
+
+
+def checked_slots(slots: int) -> int:
+    """How many of a server's slots one run takes. Raises DataError."""
+    if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= MOST_SLOTS:
+        raise DataError(
+            f"slots={excerpt(slots)} is not a whole number from 1 to {MOST_SLOTS}; leave it out for the job's"
+        )
+    return int(slots)
 
 
 def check_name(name: Any) -> None:

@@ -46,6 +46,11 @@ def goes_after(length: timedelta) -> Expression:
     return {"$cond": [{"$eq": ["$oneOff", True]}, REMOVE, {"$ifNull": ["$expireAt", from_now(length)]}]}
 
 
+def ago(length: timedelta) -> Expression:
+    """The server's now less a length."""
+    return {"$subtract": [NOW, milliseconds(length)]}
+
+
 def since(field: str) -> Expression:
     """Whole milliseconds from the moment in `field` to the server's now; absent where it is no moment."""
     return {"$cond": [is_moment(field), {"$subtract": [NOW, f"${field}"]}, REMOVE]}

@@ -25,14 +25,14 @@ def ensure_indexes(
     history_retention: timedelta = timedelta(days=30),
 ) -> None:
     """Create what is missing. Raises DatabaseError that names the index and what stands in its way."""
-    _create(database[names.jobs], job_indexes(sort))
-    _create(database[names.runs], run_indexes(history_retention))
-    _create(database[names.configs], config_indexes())
-    _create(
+    create_indexes(database[names.jobs], job_indexes(sort))
+    create_indexes(database[names.runs], run_indexes(history_retention))
+    create_indexes(database[names.configs], config_indexes())
+    create_indexes(
         database[names.history],
         [IndexModel([("jobName", ASCENDING), ("version", DESCENDING)], name="one_per_version", unique=True)],
     )
-    _create(database[names.servers], [IndexModel("leaseUntil", name="leases")])
+    create_indexes(database[names.servers], [IndexModel("leaseUntil", name="leases")])
 
 
 def due_index_name(sort: tuple[tuple[str, int], ...]) -> str:
@@ -114,7 +114,8 @@ def run_indexes(retention: timedelta) -> list[IndexModel]:
     ]
 
 
-def _create(collection: SyncJobs, indexes: list[IndexModel]) -> None:
+def create_indexes(collection: SyncJobs, indexes: list[IndexModel]) -> None:
+    """Create what is missing of one collection's. Raises DatabaseError."""
     for index in indexes:
         try:
             collection.create_indexes([index])

@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
+from jobserver.store.admission import slots_of
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
+from jobserver.store.due import oversized_pipeline
 from jobserver.store.expressions import BEGINNING, NOW, is_moment, milliseconds
 from jobserver.store.locks import HELD
 from jobserver.store.servers import GRACE
@@ -90,6 +93,14 @@ class Reader:
             ended = self._ended(name, status, limit - len(running)) if len(running) < limit else []
             return [*running, *ended]
 
+    def run(self, written: str) -> RunView | None:
+        """The run with this id, or the newest of the job document with this id; None where there is no such run."""
+        with asking("a run"):
+            document_id, _, fence = written.rpartition(":")
+            if fence.isdecimal() and (found := self._one_run(written, document_id, int(fence))):
+                return found
+            return self._newest_of(written)
+
     def has_left_traces(self, name: str) -> bool:
         """Whether anything of this name waits, has failed or has run."""
         of_this: Document = {"name": name}
@@ -159,6 +170,14 @@ class Reader:
                 stale_locks=self._jobs.count_documents(stale),
             )
 
+    def oversized(self, available_slots: int) -> dict[str, int]:
+        """How many due documents need more slots than that, by the name of their job."""
+        with asking("what waits for a larger server"):
+            configs = self._configs.find({"jobName": {"$gt": ""}}, {"jobName": 1, "slots": 1, "defaultConfig.slots": 1})
+            usual = {config["jobName"]: _usual_slots(config) for config in configs}
+            grouped = self._jobs.aggregate(oversized_pipeline(usual, available_slots)) if usual else ()
+            return {group["_id"]: group["count"] for group in grouped}
+
     def history(self, name: str, *, limit: int = 20) -> list[VersionView]:
         """The versions of a job's configuration, newest first."""
         with asking("the history of a configuration"):
@@ -171,6 +190,29 @@ class Reader:
         with asking("the history of a configuration"):
             found = self._history.find_one({"jobName": name, "version": version})
             return _version_view(found) if found else None
+
+    def _one_run(self, run_id: str, document_id: str, fence: int) -> RunView | None:
+        under_way = {"_id": id_of(document_id), "fence": fence, **HELD}
+        if document := self._jobs.find_one(under_way):
+            return RunView.under_way(document)
+        entry = self._runs.find_one({"_id": run_id})
+        return RunView.of(entry) if entry else None
+
+    def _newest_of(self, document_id: str) -> RunView | None:
+        document = self._jobs.find_one({"_id": id_of(document_id)}) or {}
+        fence = whole(document.get("fence")) or 0
+        if "lockToken" in document and "lockedAt" in document:
+            return RunView.under_way(document)
+        # The last claims first, by their ids: a recurring job may have millions of runs.
+        last: Document = {
+            "_id": {"$in": [f"{document_id}:{number}" for number in range(max(1, fence - 99), fence + 1)]}
+        }
+        # Ids of runs begin with their document's, which may be gone: along the index of the ids.
+        all_: Document = {"_id": {"$gt": f"{document_id}:", "$lt": f"{document_id};"}, "fence": {"$gt": 0}}
+        for which in (last, all_):
+            if newest := self._runs.find_one(which, sort=[("fence", DESCENDING)]):
+                return RunView.of(newest)
+        return None
 
     def _running(self, name: str | None, limit: int) -> list[RunView]:
         which = HELD if name is None else {**HELD, "name": name}
@@ -236,6 +278,11 @@ def _job_view(
         progress=number(holder.get("progress")) if holder.get("status") == Status.RUNNING else None,
         last_run=newest,
     )
+
+
+def _usual_slots(config: Document) -> int:
+    defaults = config.get("defaultConfig")
+    return slots_of(config.get("slots")) or slots_of(defaults.get("slots") if isinstance(defaults, dict) else None) or 1
 
 
 def _first_flag(*values: Any) -> bool:

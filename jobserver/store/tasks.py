@@ -48,6 +48,7 @@ class TaskRequest:
     start_after: Any = None
     priority: int | None = None
     unique_key: str | None = None
+    slots: int | None = None
 
     @property
     def parent(self) -> Any:
@@ -61,6 +62,7 @@ class TaskRequest:
             data=self.data,
             priority=self.priority,
             unique_key=self.unique_key,
+            slots=self.slots,
             timing={"status": Status.SCHEDULED, "task": True, **timing},
         )
 

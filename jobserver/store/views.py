@@ -140,8 +140,25 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotsView:
+    """A limit on what one server runs at once, and how much of it is in use."""
+
+    available: int
+    used: int
+
+    @classmethod
+    def of(cls, told: Any) -> SlotsView | None:
+        """Read what a server says; None where it has no limit."""
+        available = whole(told.get("available")) if isinstance(told, Mapping) else None
+        return None if available is None else cls(available=available, used=whole(told.get("used")) or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerView:
-    """One registered server; dead ones stay until another server has taken their locks back."""
+    """One registered server; dead ones stay until another server has taken their locks back.
+
+    `slots` is None where they are not limited; a `draining` server ends once its runs have.
+    """
 
     id: str
     host: str
@@ -152,6 +169,8 @@ class ServerView:
     started_at: datetime | None
     heartbeat_at: datetime | None
     running: int
+    slots: SlotsView | None = None
+    draining: bool = False
 
     @classmethod
     def of(cls, document: Document, *, running: int) -> ServerView:
@@ -166,6 +185,8 @@ class ServerView:
             started_at=moment(document.get("startedAt")),
             heartbeat_at=moment(document.get("heartbeatAt")),
             running=running,
+            slots=SlotsView.of(document.get("slots")),
+            draining=document.get("draining") is True,
         )
 
 

@@ -259,6 +259,31 @@ class RunnerSuite:
             await closing
         assert work.ended[1] == 1
 
+    async def test_a_drain_takes_nothing_more_and_lets_what_runs_end(self, where: Any) -> None:
+        work, other = Work(), Work()
+        async with self.running(where, work, settings()) as bench:
+            work.gate.clear()
+            await bench.enqueue(NAME, {"which": 1})
+            await until(lambda: work.begun[1])
+            draining = asyncio.create_task(bench.runner.lifecycle.drain())
+            await asyncio.sleep(0)
+            await bench.enqueue(NAME, {"which": 2})
+            async with self.running(where, other, settings()):
+                await until(lambda: other.ended[2])
+            assert not draining.done()
+            work.gate.set()
+            await draining
+            await bench.runner.lifecycle.drain()
+        assert (work.begun, work.ended) == (Counter({1: 1}), Counter({1: 1}))
+        assert other.begun == Counter({2: 1})
+
+    async def test_a_drain_of_what_was_never_started_or_is_closed_is_harmless(self, where: Any) -> None:
+        async with self.bring_up(where) as bench:
+            await bench.runner.lifecycle.drain()
+            await bench.runner.lifecycle.start()
+            await bench.runner.lifecycle.close()
+            await bench.runner.lifecycle.drain()
+
     async def test_what_a_hurried_close_breaks_off_runs_again_elsewhere(self, where: Any) -> None:
         first, second = Work(), Work()
         async with self.running(where, first, settings()) as bench:

@@ -22,7 +22,7 @@ Db = Database[dict[str, Any]]
 
 COMMANDS = (
     *("init", "start", "check", "jobs", "run", "enable", "disable", "schedule", "next"),
-    *("runs", "status", "info", "history", "rollback", "tasks", "cancel", "dead", "retry"),
+    *("runs", "logs", "status", "info", "history", "rollback", "tasks", "cancel", "dead", "retry"),
 )
 HEAVY = ("pymongo", "pydantic", "rich", "structlog", "yaml", "jobserver.scanner")
 

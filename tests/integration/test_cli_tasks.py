@@ -69,7 +69,7 @@ def test_one_run_is_told_to_stop_by_its_own_id(
     assert f"{task.id}:7  runs; it was told to stop" in project.call("cancel", f"{task.id}:7").stdout
     assert (jobs.find_one({"_id": task.id}) or {})["cancelRequest"]["token"] == "t"
     assert project.asked("cancel", f"{task.id}:7")["stopping"] == [f"{task.id}:7"]
-    assert f"no run '{task.id}:6' is under way" in project.refused("cancel", f"{task.id}:6")
+    assert f"no run '{task.id}:6': it does not run now" in project.refused("cancel", f"{task.id}:6")
     assert f"{task.id}  api:sync  runs; it was told to stop" in project.call("cancel", str(task.id)).stdout
 
 

@@ -273,6 +273,10 @@ def test_any_other_text_is_a_name(plain_db: Db, db: Db, name: str) -> None:
         ({"at": "tomorrow"}, "datetime"),
         ({"at": date(2100, 1, 1)}, "datetime"),
         ({"at": 0}, "datetime"),
+        ({"slots": 0}, "slots=0 is not a whole number from 1 to 1000000; leave it out for the job's"),
+        ({"slots": True}, "slots=True is not a whole number"),
+        ({"slots": 1.5}, "slots=1.5 is not a whole number"),
+        ({"slots": 10**7}, "from 1 to 1000000"),
         ({"priority": 21}, "-20 to 20"),
         ({"priority": "HIGH"}, "-20 to 20"),
         ({"priority": 1.5}, "-20 to 20"),
@@ -285,6 +289,27 @@ def test_what_makes_no_sense_is_refused_in_words(plain_db: Db, db: Db, how: dict
     with pytest.raises(DataError, match=says):
         SyncJobClient(plain_db).enqueue("job", **how)
     assert db.pulseJobs.count_documents({}) == 0
+
+
+async def test_a_document_carries_the_slots_that_were_asked_for_and_otherwise_none(
+    mongo_uri: str, plain_db: Db, db: Db
+) -> None:
+    client = SyncJobClient(plain_db)
+    ids = [
+        client.enqueue("job", slots=512),
+        client.enqueue("job", slots=512, unique_key="k"),
+        *client.enqueue_many([("job", 1), ("job", 2)], slots=512),
+        client.schedule("job", recurrence="1 hour", slots=512).id,
+    ]
+    async with async_db(mongo_uri, db.name) as there:
+        ids += [
+            await JobClient(there).enqueue("job", slots=512),
+            *await JobClient(there).enqueue_many([("job", 3)], slots=512),
+            (await JobClient(there).schedule("job", slots=512)).id,
+        ]
+    assert db.pulseJobs.count_documents({"_id": {"$in": ids}, "slots": 512}) == len(ids) == 8
+    others = [client.enqueue("job"), client.schedule("job").id, *client.enqueue_many([("job", 4)])]
+    assert db.pulseJobs.count_documents({"_id": {"$in": others}, "slots": {"$exists": False}}) == 3
 
 
 async def test_of_sixty_four_that_ask_at_once_under_one_key_one_is_active(mongo_uri: str, db: Db) -> None:

@@ -12,9 +12,12 @@ from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.rush import Rush
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.admission import Line
 
 NEVER_ASKED: Any = None
+UNLIMITED = ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic))
 
 
 def claim_loop(wakeups: Wakeups, lease: Lease) -> ClaimLoop:
@@ -22,7 +25,7 @@ def claim_loop(wakeups: Wakeups, lease: Lease) -> ClaimLoop:
     return ClaimLoop(
         store=NEVER_ASKED,
         jobs=jobs,
-        capacity=Capacity(jobs=jobs, max_concurrency=1, lock_limit=0, default_lock_limit=0),
+        capacity=Capacity(jobs=jobs, slots=UNLIMITED, max_concurrency=1, lock_limit=0, default_lock_limit=0),
         wakeups=wakeups,
         lease=lease,
         begin=lambda job: None,

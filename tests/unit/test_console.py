@@ -18,11 +18,11 @@ import structlog
 from jobserver.console.json_lines import json_line
 from jobserver.console.records import LONGEST_QUEUE, RecordWriter, recording
 from jobserver.console.terminal import Palette, Terminal
-from jobserver.execution.run_log import RunLog, current_run
+from jobserver.execution.run_log import UNKEPT, RunLog, current_run
 
 pytestmark = pytest.mark.timeout(30)
 
-RUN = SimpleNamespace(name="api:x", run_id="id:1")
+RUN = SimpleNamespace(name="api:x", run_id="id:1", sink=UNKEPT)
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 

@@ -19,6 +19,7 @@ from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, Retr
 from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
 from jobserver.execution.blocking import Blockage, LoopWatch
 from jobserver.execution.outcome import MAX_MESSAGE, MAX_STACK, failed
+from jobserver.execution.run_log import UNKEPT
 from jobserver.job import CancelFlag, Job, JobContext
 from jobserver.schedule import Schedule
 
@@ -32,6 +33,7 @@ class Line:
 
     name, run_id = "job", "7:1"
     alive_until = float("inf")
+    sink = UNKEPT
 
     def __init__(self) -> None:
         self.data: Any = {"n": 1}

@@ -23,7 +23,9 @@ from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.lifecycle import report_blockage
 from jobserver.runner.pulse.run import Run, Stop
 from jobserver.runner.pulse.running import Runs
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.admission import Line
 from jobserver.store.documents import ClaimedJob
 
 MANUAL = Schedule.parse("manual")
@@ -75,7 +77,13 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
     jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
     jobs.put(DEFINITION, SETTINGS)
     lease.renewed("this server", sent_at=time.monotonic())
-    capacity = Capacity(jobs=jobs, max_concurrency=1, lock_limit=0, default_lock_limit=0)
+    capacity = Capacity(
+        jobs=jobs,
+        slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
+        max_concurrency=1,
+        lock_limit=0,
+        default_lock_limit=0,
+    )
     ends: list[tuple[Run, Outcome]] = []
     runs = Runs(
         store=UNUSED,

@@ -48,6 +48,41 @@ def test_the_defaults_are_those_of_a_cautious_server() -> None:
     assert read().mongodb.uri is None
 
 
+def test_slots_and_recycling_are_off_but_for_runs_that_nothing_could_end() -> None:
+    config = read().runner.config
+    assert (config.available_slots, config.slots_patience) == (None, timedelta(seconds=10))
+    assert (config.recycle_after_runs, config.recycle_memory, config.recycle_stuck) == (0, None, 10)
+
+
+def test_slots_and_recycling_may_be_written_as_people_and_environments_do() -> None:
+    config = read(
+        pulse(available_slots="1024", slots_patience="1 minute", recycle_memory="500 MB", recycle_after_runs="1000")
+    ).runner.config
+    assert (config.available_slots, config.slots_patience) == (1024, timedelta(minutes=1))
+    assert (config.recycle_memory, config.recycle_after_runs) == (500_000_000, 1000)
+    config = read(pulse(available_slots="", recycle_memory=" ", recycle_stuck=0)).runner.config
+    assert (config.available_slots, config.recycle_memory, config.recycle_stuck) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("available_slots", 0, "0 is not between 1 and 1000000"),
+        ("available_slots", "many", "'many' is not a whole number"),
+        ("available_slots", True, "True is not a whole number"),
+        ("slots_patience", "-1 s", "slots_patience"),
+        ("recycle_memory", "much", "'much' is not a size; write bytes, or text such as '512 MB'"),
+        ("recycle_memory", 1000, "1000 is not between 32 MiB and 1 PiB"),
+        ("recycle_after_runs", -1, "-1 is not between 0 and 1000000000"),
+        ("recycle_stuck", "x", "'x' is not a whole number"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused_by_name(key: str, value: Any, message: str) -> None:
+    refused = str(refusal(pulse(**{key: value})))
+    assert f"runner.config.{key}" in refused
+    assert message in refused
+
+
 def test_the_documented_form_in_camel_case_and_milliseconds_is_accepted() -> None:
     found = read(
         {
@@ -317,3 +352,25 @@ def test_the_shipped_config_file_names_every_key_with_a_comment_and_raises_the_l
     assert (config.max_concurrency, config.default_concurrency) == (100, 5)
     assert (config.lock_limit, config.default_lock_limit) == (0, 0)
     assert shipped.mongodb.uri is None
+
+
+def test_sizes_of_logs_are_text_or_bytes_also_from_the_environment() -> None:
+    found = read({"logs": {"max_line": "8 KiB", "maxRun": "1 GiB"}}, {"JOBSERVER_LOGS__MAX_BYTES_PER_SECOND": "2048"})
+    assert (found.logs.max_line, found.logs.max_run, found.logs.max_bytes_per_second) == (8192, 2**30, 2048)
+    assert found.logs.retention == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("max_line", "10 bytes", "not between 1 KiB and 8 MiB"),
+        ("max_run", "lots", "is not a size"),
+        ("bucket", "gridf", "did you mean 'gridfs'?"),
+        ("bucket", "/var/logs", "write gridfs, folder, or a URL"),
+        ("retention", "0 days", "is not between"),
+    ],
+)
+def test_settings_of_logs_that_are_unusable_are_refused_with_what_would_do(key: str, value: str, said: str) -> None:
+    error = refusal({"logs": {key: value}})
+    assert error.field == f"logs.{key}"
+    assert said in error.message

@@ -20,13 +20,15 @@ INTERRUPTED = 130
 _FIRST_LOOK, _LATER_LOOKS = 0.05, 0.5  # seconds; a short run is seen to end at once, a long one costs little
 
 
-def run(where: Where, name: str, *, data: str | None, wait: bool, force: bool, as_json: bool) -> Answer:
+def run(
+    where: Where, name: str, *, data: str | None, slots: int | None, wait: bool, force: bool, as_json: bool
+) -> Answer:
     """Enqueue; with `wait` the exit code says whether the run succeeded. Raises UnknownJob unless forced, DataError."""
     arguments = parsed(data)
     with session(where) as opened:
         if not force:
             require_known(opened, name)
-        id_ = SyncJobClient(opened.database, collection=opened.names.jobs).enqueue(name, arguments)
+        id_ = SyncJobClient(opened.database, collection=opened.names.jobs).enqueue(name, arguments, slots=slots)
         servers = sum(server.alive for server in opened.reader.servers())
         if not wait:
             return Answer(

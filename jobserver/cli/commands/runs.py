@@ -39,11 +39,12 @@ def _show(screen: Screen, found: Sequence[RunView], now: datetime) -> None:
     if not found:
         screen.line("no runs")
         return
-    screen.table(("JOB", "STATUS", "STARTED", "TOOK", "ATTEMPT", "WHAT CAME OF IT"), [_row(run, now) for run in found])
+    columns = ("JOB", "STATUS", "STARTED", "TOOK", "ATTEMPT", "RUN", "WHAT CAME OF IT")
+    screen.table(columns, [_row(run, now) for run in found], whole=("RUN",))
 
 
 def _row(run: RunView, now: datetime) -> tuple[str, ...]:
     said = run.error or run.reason
     outcome = one_line(said) if said else "" if run.result is None else value(run.result)
     attempt = NOTHING if run.attempt is None else str(run.attempt)
-    return (run.name, run.status, when(run.started_at, now), took(run.duration), attempt, outcome)
+    return (run.name, run.status, when(run.started_at, now), took(run.duration), attempt, run.id, outcome)

@@ -23,14 +23,21 @@ def status(where: Where) -> Answer:
     with session(where) as opened:
         servers, counts, now = opened.reader.servers(), opened.reader.counts(), opened.reader.now()
         unknown = opened.reader.unknown_names()
+        most_slots = _most_slots(servers)
+        oversized = {} if most_slots is None else opened.reader.oversized(most_slots)
     document = {
         **asdict(counts),
         "servers": [asdict(server) for server in servers],
         "unknown_names": [asdict(each) for each in unknown],
+        "oversized": oversized,
     }
 
     def show(screen: Screen) -> None:
         _show_status(screen, servers, counts, now)
+        for name, count in sorted(oversized.items()):
+            screen.line(
+                f"{name}: {count} due need more than {most_slots} slots, and no server has as many", style="yellow"
+            )
         show_unknown_names(screen, unknown, now)
 
     return Answer(document=document, show=show)
@@ -59,18 +66,21 @@ def info(where: Where) -> Answer:
 
 
 def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, now: datetime) -> None:
+    limited = any(server.slots for server in servers)
     if servers:
         rows = [
             (
                 server.id,
-                "alive" if server.alive else "dead",
+                _state(server),
                 relative(server.started_at, now) if server.started_at else NOTHING,
                 relative(server.heartbeat_at, now) if server.heartbeat_at else NOTHING,
                 str(server.running),
+                *([_slots(server)] if limited else []),
             )
             for server in servers
         ]
-        screen.table(("SERVER", "", "STARTED", "LAST HEARTBEAT", "RUNNING"), rows)
+        titles = ("SERVER", "", "STARTED", "LAST HEARTBEAT", "RUNNING", *(["SLOTS"] if limited else []))
+        screen.table(titles, rows)
     else:
         screen.line("no server is running: jobserver start", style="yellow")
     screen.line(f"\n{counts.queued} queued, {counts.scheduled} scheduled, {counts.running} running")
@@ -78,6 +88,23 @@ def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, 
         screen.line(f"{counts.dead} gave up: jobserver dead", style="red")
     if counts.stale_locks:
         screen.line(f"{counts.stale_locks} stale locks: another server takes them back", style="yellow")
+
+
+def _state(server: ServerView) -> str:
+    if not server.alive:
+        return "dead"
+    return "draining" if server.draining else "alive"
+
+
+def _slots(server: ServerView) -> str:
+    return f"{server.slots.used} of {server.slots.available}" if server.slots else NOTHING
+
+
+def _most_slots(servers: Sequence[ServerView]) -> int | None:
+    """What the largest living server has; None where one has no limit, or none lives."""
+    limits = [server.slots.available if server.slots else None for server in servers if server.alive]
+    known = [limit for limit in limits if limit is not None]
+    return max(known) if known and len(known) == len(limits) else None
 
 
 def _show_info(screen: Screen, document: dict[str, Any], servers: Sequence[ServerView]) -> None:

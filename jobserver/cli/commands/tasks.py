@@ -57,7 +57,7 @@ def _cancel(client: SyncJobClient, id_: str) -> Task:
     try:
         return client.cancel(id_of(id_))
     except UnknownTask as error:
-        raise UnknownRun(id_) if RUN_ID.fullmatch(id_) else error from error
+        raise UnknownRun(id_, "it does not run now") if RUN_ID.fullmatch(id_) else error from error
 
 
 def _client(opened: Session) -> SyncJobClient:

@@ -12,6 +12,7 @@ from jobserver.execution.handles import Handles, check_progress, storable_messag
 from jobserver.execution.outcome import Outcome
 from jobserver.execution.process.channel import Channel
 from jobserver.execution.process.orders import context_of
+from jobserver.execution.run_log import UNKEPT, RunSink
 from jobserver.job import CancelFlag, JobContext
 
 
@@ -26,6 +27,7 @@ class RemoteRun:
         self.context: JobContext = context_of(order, self.cancelled)
         self.channel = channel
         self.alive_until = float("inf")  # the keeper knows
+        self.sink: RunSink = UNKEPT  # what is shown here crosses to the log that the server keeps
         self.has_told = False
         self._order, self._connect = order, connect
         self._database: Any = None

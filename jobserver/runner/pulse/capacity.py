@@ -2,6 +2,7 @@
 
 A run is *running* until its code has ended and *held* until MongoDB has its end, so that the next claim may overlap
 the settling of the last one. A limit of 0 is none, except for a job's concurrency, where it is a pause.
+Slots are counted beside that: of those a run takes as many as its document asks for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
-from jobserver.store.documents import Lane
+from jobserver.runner.pulse.slots import ServerSlots
+from jobserver.store.documents import ClaimedJob, Lane
 
 
 class Capacity:
@@ -20,11 +22,13 @@ class Capacity:
         self,
         *,
         jobs: KnownJobs,
+        slots: ServerSlots,
         max_concurrency: int,
         lock_limit: int,
         default_lock_limit: int,
         in_turn: Callable[[Iterable[str], Iterable[str]], Iterable[str]] | None = None,
     ) -> None:
+        self.slots = slots
         self._jobs, self._in_turn = jobs, in_turn
         self._max_concurrency = max_concurrency
         self._lock_limit, self._default_lock_limit = lock_limit, default_lock_limit
@@ -47,10 +51,11 @@ class Capacity:
         self.running -= names.total()
         self.held -= names.total()
 
-    def ended(self, name: str) -> None:
-        """The run's code has ended."""
-        self._running[name] -= 1
+    def ended(self, job: ClaimedJob) -> None:
+        """The run's code has ended, or never began."""
+        self._running[job.name] -= 1
         self.running -= 1
+        self.slots.give_back(job)
 
     def settled(self, name: str) -> None:
         """MongoDB has its end."""
@@ -65,7 +70,7 @@ class Capacity:
     def lanes(self, names: Iterable[str]) -> list[Lane]:
         """A lane for each of these jobs that may run here now; none when the server itself is full."""
         free = self.free()
-        if free == 0:
+        if free == 0 or self.slots.are_all_used:
             return []
         if self._jobs.in_turn and self._in_turn is not None:
             names = self._in_turn(names, [name for name, count in self._running.items() if count > 0])
@@ -83,5 +88,6 @@ class Capacity:
             limit=limit,
             lock_lifetime=job.settings.lock_lifetime,
             global_limit=job.settings.global_concurrency,
+            slots=job.settings.slots,
             longest_run=job.settings.max_execution_time,
         )

@@ -3,6 +3,9 @@
 Polling is the truth: all jobs every `process_every`, in one command. Between polls only those are looked at that were
 hinted at, or whose last claim came back full. What one step has locked, the next reads back and begins, while it locks
 more if there is more. A claim with a lost answer is looked up before anything else is claimed.
+
+Where slots are limited, jobs of which nothing fits are left alone until slots come back, or until other jobs are looked
+at: then they are looked at too, for a large document must be seen to wait before smaller ones may be told to.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class ClaimLoop:
         self._process_every = process_every.total_seconds()
         self._monotonic = monotonic
         self._backlog: set[str] = set()
+        self._short_of_slots: set[str] = set()
+        self._free_slots_then = 0
         self._locked: Claim | None = None
         self._in_doubt: list[Claim] = []
         self._next_poll = 0.0
@@ -68,6 +73,11 @@ class ClaimLoop:
                 await self._wakeups.wait(delay)
         with suppress(DatabaseError):  # what is not begun now, the shutdown gives back
             await self._begin_locked()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to claim nothing more."""
+        return self._stopping
 
     def stop(self) -> None:
         """Claim nothing more; the claim under way is still begun or given back."""
@@ -99,6 +109,7 @@ class ClaimLoop:
             self._backlog.update(self._jobs)
             if not self._rush.is_on:  # in a rush, jobs without a backlog are read beside those that have one
                 hinted.update(self._jobs)
+        self._consider_the_short()
         await self._lock_and_begin(self._capacity.lanes(self._backlog), ahead=not hinted)
         if self._locked or self._capacity.lanes(self._backlog):
             return 0.0
@@ -109,6 +120,13 @@ class ClaimLoop:
         while self._in_doubt:
             jobs = await self._store.verify(self._in_doubt[-1])
             self._start(self._in_doubt.pop(), jobs)
+
+    def _consider_the_short(self) -> None:
+        if self._short_of_slots:
+            have_come_back = self._capacity.slots.free > self._free_slots_then
+            if have_come_back or self._capacity.lanes(self._backlog):
+                self._backlog |= self._short_of_slots
+                self._short_of_slots = set()
 
     async def _lock_and_begin(self, lanes: list[Lane], *, ahead: bool) -> None:
         """Lock the next documents while those of the last step are read back and their runs begin."""
@@ -127,17 +145,28 @@ class ClaimLoop:
         # Taken off before the answer: a hint that comes while we ask must not be lost.
         self._backlog.difference_update(lane.name for lane in lanes)
         token, owner = uuid.uuid4().hex, self._lease.owner
+        admission = self._capacity.slots.admission(lanes)
         try:
-            claim = await self._store.lock(lanes, limit=limit, token=token, owner=owner, ahead=ahead)
+            claim = await self._store.lock(
+                lanes, limit=limit, token=token, owner=owner, ahead=ahead, admission=admission
+            )
         except ClaimInDoubt as doubt:
-            self._capacity.claimed(doubt.claim.names)
+            self._count(doubt.claim)
             self._in_doubt.append(doubt.claim)
             raise
         self._backlog |= self._store.unfinished()
         self._rush.claimed(claim.locked)
         if claim.locked:
-            self._capacity.claimed(claim.names)
+            self._count(claim)
             self._locked = claim
+        elif admission is not None and not claim.candidates:  # or this would be asked again at once, and again
+            self._short_of_slots = admission.left_out | self._store.unfinished()
+            self._free_slots_then = admission.free
+            self._backlog -= self._short_of_slots
+
+    def _count(self, claim: Claim) -> None:
+        self._capacity.claimed(claim.names)
+        self._capacity.slots.reserve(claim.slots)
 
     async def _begin_locked(self) -> None:
         claim, self._locked = self._locked, None
@@ -154,6 +183,7 @@ class ClaimLoop:
         locked = Counter(job.name for job in jobs)
         self._capacity.missed(claim.names - locked)
         self._capacity.claimed(locked - claim.names)  # a hand may have renamed one in between
+        self._capacity.slots.release(claim.slots)
         for job in jobs:
             self._begin(job)
 

@@ -77,8 +77,10 @@ class Ladder:
     def _take(self, run: Run, step: Step) -> None:
         run.steps += (StopStep(step=step, at=self._now()),)
         # Being told is what anybody may ask for; only what follows is news.
-        log = _log.info if step is Step.TOLD else _log.warning
-        log("run stopping", name=run.name, run=run.run_id, step=step, reason=run.stop_reason)
+        level = "info" if step is Step.TOLD else "warning"
+        getattr(_log, level)("run stopping", name=run.name, run=run.run_id, step=step, reason=run.stop_reason)
+        if run.sink.admits():
+            run.sink.keep(level, "run stopping", {"step": str(step), "reason": run.stop_reason})
         match step:
             case Step.TOLD:
                 self._tell(run)

@@ -20,6 +20,7 @@ from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.run import Run, Stop
 from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 
@@ -50,8 +51,8 @@ class PulseLifecycle:
         listener: Listener,
         loop_watch: LoopWatch,
         reporter: RunReporter,
-        owner: Callable[[], str],
         chores: Mapping[str, Callable[[], Awaitable[None]]],
+        owner: Callable[[], str],
         dispose: Callable[[], Any],
         grace: timedelta,
     ) -> None:
@@ -73,13 +74,17 @@ class PulseLifecycle:
         self._heartbeat.start()
         self._reaper.start()
         self._loop_watch.start()
-        chores = {
-            "claiming": self._claims.run,
-            "listening": self._listener.run,
-            "watching runs": self._watch_runs,
-            **self._chores,
-        }
+        own = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        chores = {**own, **self._chores}
         self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
+
+    async def drain(self) -> None:
+        if self._tasks and not self._closing:
+            self._claims.stop()
+            self._heartbeat.soon()
+            await asyncio.wait({self._tasks["claiming"]})
+            await _all_ended(self._runs)
+            await self._settling.drain()
 
     async def close(self, *, hurry: bool = False) -> None:
         if hurry:
@@ -220,9 +225,14 @@ def report_blockage(runs: Runs, blockage: Blockage) -> None:
     )
 
 
-def server_facts(runs: Runs, jobs: Any) -> Mapping[str, Any]:
+def server_facts(runs: Runs, jobs: Any, slots: ServerSlots, claims: ClaimLoop) -> Mapping[str, Any]:
     """What a server says of itself with every heartbeat."""
-    return {"running": len(runs), "jobs": sorted(jobs)}
+    facts = {"running": len(runs), "jobs": sorted(jobs)}
+    if claims.is_stopping:
+        facts["draining"] = True
+    if slots.available is not None:
+        facts["slots"] = {"available": slots.available, "used": slots.used}
+    return facts
 
 
 async def _all_ended(runs: Runs) -> None:

@@ -13,6 +13,7 @@ import structlog
 from jobserver.definition import JobDefinition
 from jobserver.errors import DatabaseError, LockLost
 from jobserver.execution import Executor
+from jobserver.execution.run_log import UNKEPT, RunLogs, RunSink
 from jobserver.job import CancelFlag, JobContext
 from jobserver.runner.pulse.jobs import KnownJob
 from jobserver.store.documents import ClaimedJob, ProgressReport, StopStep
@@ -54,7 +55,7 @@ class Run:
     """One claimed document on its way; also the job's lifeline to its lock."""
 
     __slots__ = (
-        *("_alive_at", "_context", "_databases", "_monotonic", "_store"),
+        *("_alive_at", "_context", "_databases", "_logs", "_monotonic", "_sink", "_store"),
         *("began_at", "cancelled", "executor", "given_up", "has_begun", "job", "known", "name", "run_id", "server"),
         *("overtime", "steps", "stop", "stop_reason", "task", "timers"),
     )
@@ -68,9 +69,12 @@ class Run:
         databases: Lender,
         server: str,
         monotonic: Callable[[], float],
+        logs: RunLogs = UNKEPT,
     ) -> None:
         self.job, self.known, self.server = job, known, server
         self.name, self.run_id = job.name, job.run_id
+        self._logs = logs
+        self._sink: RunSink | None = None
         self._store, self._databases, self._monotonic = store, databases, monotonic
         self.began_at = self._alive_at = monotonic()
         self.cancelled = CancelFlag()
@@ -109,6 +113,20 @@ class Run:
                 cancelled=self.cancelled,
             )
         return self._context
+
+    @property
+    def sink(self) -> RunSink:
+        """Its log, which begins with its first record."""
+        if self._sink is None:
+            self._sink = self._logs.open(self)
+        return self._sink
+
+    def end_log(self) -> None:
+        """Whatever code of it still speaks is heard by the server's own log alone."""
+        if self._sink is None:
+            self._sink = UNKEPT
+        else:
+            self._sink.end()
 
     def database(self) -> Any:
         """The handle that this job's `run` works with."""

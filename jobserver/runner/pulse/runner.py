@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from jobserver.definition import Execution, JobDefinition
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.execution.process.executor import ProcessExecutor
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -26,6 +27,7 @@ from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_b
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
 from jobserver.runner.pulse.one_offs import OneOffs
+from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
 from jobserver.runner.pulse.run import Run
@@ -33,19 +35,22 @@ from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
+from jobserver.runner.pulse.slots import ServerSlots
 from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.runner.pulse.wear import Wear, WearLimits
 from jobserver.runner.told import Told
 from jobserver.settings import PulseSettings
+from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
-from jobserver.store.documents import ClaimedJob
+from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
@@ -59,7 +64,7 @@ from jobserver.store.wire import BsonCodec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims.
+    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims and wear.
 
     `define_stored` makes a definition of the handler in a one-off's document; it may block, and raise JobServerError.
     """
@@ -75,6 +80,8 @@ class Surroundings:
     monotonic: Callable[[], float] = boottime
     rush_began: Callable[[], None] = lambda: None
     rush_ended: Callable[[], None] = lambda: None
+    worn_out: Callable[[str], None] = lambda reason: None
+    run_logs: RunLogs = UNKEPT
     lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
 
     def server_id(self) -> str:
@@ -105,8 +112,10 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
     turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
+    line = Line(patience=settings.slots_patience, monotonic=monotonic)
     capacity = Capacity(
         jobs=jobs,
+        slots=ServerSlots(available=settings.available_slots, line=line),
         in_turn=turns.allowed,
         max_concurrency=settings.max_concurrency,
         lock_limit=settings.lock_limit,
@@ -126,6 +135,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     history = RunStore(database[names.runs])
     chains: dict[str, Any] = {"server": around.server_id, "retention": settings.retention}
     missed = MissedOccurrences(store=store, history=history, server=around.server_id)
+    wear = Wear(limits=_wear_limits(settings, around), stuck=lambda: runs.given_up, tell=around.worn_out)
     settling = SettleLoop(
         store=store,
         history=history,
@@ -135,7 +145,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             monotonic=monotonic,
         ),
         server=around.server_id,
-        listeners=[upkeep, one_offs, reporter],
+        listeners=[upkeep, one_offs, reporter, wear],
     )
 
     def settle(run: Run, outcome: Outcome) -> None:
@@ -168,12 +178,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         cancel_grace=settings.cancel_grace,
         now=clock.now,
         monotonic=monotonic,
+        logs=around.run_logs,
     )
-
-    def begin(job: ClaimedJob) -> None:
-        if job.name in jobs.in_turn:
-            turns.begun(job.id)
-        runs.begin(job)
 
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
@@ -192,7 +198,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         capacity=capacity,
         wakeups=wakeups,
         lease=lease,
-        begin=begin,
+        begin=turns.before(runs.begin),
         rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
@@ -204,7 +210,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         clock=clock,
         version=around.version,
         supervisor=around.supervisor,
-        facts=partial(server_facts, runs, jobs),
+        facts=partial(server_facts, runs, jobs, capacity.slots, claims),
         lost=lost_locks.lease_lost,
         renewed=lost_locks.verify,
         monotonic=monotonic,
@@ -220,9 +226,25 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         every=settings.lease * MARGIN,
     )
 
+    chores_beside: dict[str, Callable[[], Awaitable[None]]] = {
+        "watching wear": wear.watch,
+        "keeping turns": turns.run,
+        "finding one-offs": one_offs.run,
+    }
+    if settings.available_slots is not None:
+        oversized = Oversized(
+            jobs=jobs, available=settings.available_slots, count=partial(count_oversized, database[names.jobs])
+        )
+        chores_beside["watching sizes"] = oversized.watch
+
+    def prepare() -> None:
+        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
+        around.run_logs.start()
+
     async def dispose() -> None:
         await processes.close()
         lease.close()
+        await asyncio.to_thread(around.run_logs.close)
         await databases.close()
         client.close()
 
@@ -232,9 +254,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random, turns=turns
         ),
         lifecycle=PulseLifecycle(
-            prepare=lambda: ensure_indexes(
-                chores, names, sort=settings.sort, history_retention=settings.history_retention
-            ),
+            prepare=prepare,
             store=store,
             heartbeat=heartbeat,
             reaper=reaper,
@@ -244,12 +264,18 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             listener=listener,
             loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
+            chores=chores_beside,
             owner=lambda: lease.owner,
-            chores={"keeping turns": turns.run, "finding one-offs": one_offs.run},
             dispose=dispose,
             grace=settings.shutdown_grace,
         ),
     )
+
+
+def _wear_limits(settings: PulseSettings, around: Surroundings) -> WearLimits:
+    """Stuck runs end no server that nobody would start again: it still does its other work."""
+    stuck = settings.recycle_stuck if around.supervisor else 0
+    return WearLimits(runs=settings.recycle_after_runs, memory=settings.recycle_memory, stuck=stuck)
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[..., None], argument: Any) -> None:

@@ -13,6 +13,7 @@ from jobserver.definition import Execution
 from jobserver.errors import ScheduleError
 from jobserver.execution import Executor, Outcome
 from jobserver.execution.outcome import SKIPPED, failed, interrupted
+from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
 from jobserver.runner.pulse.ladder import Ladder
@@ -48,12 +49,13 @@ class Runs:
         cancel_grace: timedelta,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
+        logs: RunLogs = UNKEPT,
     ) -> None:
         self._store, self._jobs, self._capacity = store, jobs, capacity
         self._wakeups, self._lease, self._databases = wakeups, lease, databases
         self._executors, self._may_run, self._settle = executors, may_run, settle
         self._ladder = Ladder(grace=cancel_grace, give_up=self._give_up, now=now)
-        self._monotonic = monotonic
+        self._monotonic, self._logs = monotonic, logs
         self._runs: dict[str, Run] = {}
         self.given_up = 0
 
@@ -68,6 +70,9 @@ class Runs:
         known = self._jobs.get(job.name)
         owner = job.document.get("lockedBy")
         if known is None or owner != self._lease.owner or not self._lease.holds():
+            self._give_back(job, known)
+            return
+        if not self._capacity.slots.take(job, usual=known.settings.slots):
             self._give_back(job, known)
             return
         run = self._run(job, known, owner)
@@ -112,20 +117,29 @@ class Runs:
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         del self._runs[run.run_id]
-        self._capacity.ended(run.name)
+        self._capacity.ended(run.job)
         self._wakeups.nudge()
         self._settle(run, outcome)
+        run.end_log()
 
     def _give_back(self, job: ClaimedJob, known: KnownJob | None) -> None:
         if known is None:
             _log.warning("job given back", name=job.name, reason="its file was removed while it was claimed")
         run = self._run(job, known or _NOBODY, self._lease.owner)
         run.stop, run.stop_reason = Stop.SHUTDOWN, "not begun"
-        self._capacity.ended(job.name)
+        self._capacity.ended(job)
         self._settle(run, interrupted())
 
     def _run(self, job: ClaimedJob, known: KnownJob, server: str) -> Run:
-        return Run(job, known, store=self._store, databases=self._databases, server=server, monotonic=self._monotonic)
+        return Run(
+            job,
+            known,
+            store=self._store,
+            databases=self._databases,
+            server=server,
+            monotonic=self._monotonic,
+            logs=self._logs,
+        )
 
 
 _NOBODY: Any = None

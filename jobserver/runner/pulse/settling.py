@@ -137,7 +137,7 @@ class SettleLoop:
             await self._history.record_skipped(job, settlement.skipped, server=self._server(), at=at, reason=OVERLAPPED)
 
     async def _write_history(self, batch: list[Settlement], lost: Sequence[Settlement]) -> None:
-        lost_runs = {settlement.job.run_id for settlement in lost}
+        lost_runs = {each.job.run_id for each in batch if each.lock_lost} | {each.job.run_id for each in lost}
         server = self._server()
         records = [
             _record(settlement, server=server, lost=settlement.job.run_id in lost_runs)

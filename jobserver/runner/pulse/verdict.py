@@ -112,6 +112,7 @@ def _given_back(run: Run) -> Settlement:
         duration=run.elapsed(),
         reason=run.stop_reason,
         error=ErrorRecord(message=run.stop_reason) if stuck else None,
+        lock_lost=run.stop is Stop.LOCK_LOST,
     )
 
 
