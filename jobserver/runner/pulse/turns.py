@@ -18,6 +18,7 @@ from jobserver.definition import JobDefinition
 from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.wakeups import Wakeups
+from jobserver.store.documents import ClaimedJob
 
 LOOK_EVERY = 1.0  # seconds
 
@@ -44,6 +45,16 @@ class Turns:
         """This document comes after all others."""
         self._waiting.append(Turn(id_, definition))
         self._added.set()
+
+    def before(self, begin: Callable[[ClaimedJob], None]) -> Callable[[ClaimedJob], None]:
+        """The same, once whose turn it is has taken it."""
+
+        def begin_in_turn(job: ClaimedJob) -> None:
+            if job.name in self._jobs.in_turn:
+                self.begun(job.id)
+            begin(job)
+
+        return begin_in_turn
 
     def begun(self, id_: Any) -> None:
         """This document was claimed: its turn is over, and its run uses the code that it came with."""
