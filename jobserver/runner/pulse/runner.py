@@ -50,7 +50,6 @@ from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, AsyncJobs, deciding, deciding_sync, sync_client
-from jobserver.store.documents import ClaimedJob
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
@@ -182,11 +181,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         logs=around.run_logs,
     )
 
-    def begin(job: ClaimedJob) -> None:
-        if job.name in jobs.in_turn:
-            turns.begun(job.id)
-        runs.begin(job)
-
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
         what="jobs",
@@ -204,7 +198,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         capacity=capacity,
         wakeups=wakeups,
         lease=lease,
-        begin=begin,
+        begin=turns.before(runs.begin),
         rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
