@@ -14,10 +14,10 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_DYING = 0.05  # seconds that a killed process may take before it is worth looking who else is there
 
 
 def adopt_orphans() -> None:
@@ -57,7 +57,15 @@ def end_descendants(*, within: float = 2.0) -> None:
         for process in descendants():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.001)
+        _await_ends(min(deadline, time.monotonic() + _DYING))
+
+
+def _await_ends(deadline: float) -> None:
+    """Reap until nothing is left: looking again who is there costs much more than waiting for those who die."""
+    pause = 0.0005
+    while _reap_all() and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause *= 2
 
 
 def _reap_all() -> bool:
@@ -72,13 +80,34 @@ def _reap_all() -> bool:
 
 def _parents() -> list[tuple[int, int]]:
     pairs = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
+    for name in _listed("/proc"):
+        if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
             # The name in parentheses may hold anything, so the fields are counted from the last parenthesis.
-            state, parent = entry.read_text(errors="replace").rpartition(")")[2].split()[:2]
-            if state != "Z":
-                pairs.append((int(entry.parent.name), int(parent)))
+            state, parent = stat.rpartition(b")")[2].split(maxsplit=2)[:2]
+            if state != b"Z":
+                pairs.append((int(name), int(parent)))
     return pairs
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - hundreds of keepers may look at once: paths cost more than the look
+    except OSError:
+        return []
+
+
+def _read(path: str) -> bytes:
+    """The beginning of a file of /proc, b"" where its process has ended meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 1024)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -38,4 +38,4 @@ def logs(
     from jobserver.cli.commands.logs import logs
 
     where = Where(config=config, uri=uri, database=database)
-    raise typer.Exit(logs(where, run, follow=follow, level=level, as_json=as_json))
+    logs(where, run, follow=follow, level=level, as_json=as_json)

@@ -3,6 +3,7 @@
 executor  the seam: call, and stop in three steps
 inline    `async def run`, on the event loop
 thread    `def run`, in a thread of its own
+process   either, in a process of its own; not imported here, for it is the larger part
 outcome   how a run can end
 handles   what a run lends to the job's code
 done      the callback form of the same decision

@@ -41,14 +41,14 @@ def from_now(length: timedelta) -> Expression:
     return {"$add": [NOW, milliseconds(length)]}
 
 
-def goes_after(length: timedelta) -> Expression:
-    """When the document is removed, unless it says so already; a one-off never is: its name must not run again."""
-    return {"$cond": [{"$eq": ["$oneOff", True]}, REMOVE, {"$ifNull": ["$expireAt", from_now(length)]}]}
-
-
 def ago(length: timedelta) -> Expression:
     """The server's now less a length."""
     return {"$subtract": [NOW, milliseconds(length)]}
+
+
+def goes_after(length: timedelta) -> Expression:
+    """When the document is removed, unless it says so already; a one-off never is: its name must not run again."""
+    return {"$cond": [{"$eq": ["$oneOff", True]}, REMOVE, {"$ifNull": ["$expireAt", from_now(length)]}]}
 
 
 def since(field: str) -> Expression:

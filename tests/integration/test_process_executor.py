@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -459,33 +460,37 @@ async def test_steps_for_a_run_that_has_ended_do_nothing(folder: Path) -> None:
 
 
 GRANDCHILDREN = """
-shell = "sh -c 'echo $$; exec sleep 600'"
-programs = [
-    subprocess.Popen(["sleep", "600"]),
-    subprocess.Popen(["sleep", "600"], start_new_session=True),
-    subprocess.Popen(["setsid", "-f", "sh", "-c", f"setsid -f sleep 600; exec sleep 600"]),
-]
-programs[2].wait()
+mark = data["mark"]
+subprocess.Popen(["sleep", mark])
+subprocess.Popen(["sleep", mark], start_new_session=True)
+subprocess.Popen(["setsid", "-f", "sh", "-c", f"setsid -f sleep {mark}; exec sleep {mark}"]).wait()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(600)
+        os.execvp("sleep", ["sleep", mark])
     os._exit(0)
+while subprocess.run(["pgrep", "-f", "-c", f"^sleep {mark}"], stdout=subprocess.PIPE).stdout.strip() != b"5":
+    pass
+log.i("begun")
 """
+
+
+def sleeping(mark: str) -> list[psutil.Process]:
+    """Wherever they are: those whose parents have ended are nobody's descendants any more."""
+    return [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", mark]]
 
 
 @pytest.mark.parametrize("end", ["return", "os._exit(0)", "os.kill(os.getpid(), 9)", "tell", "stop"])
 async def test_whatever_a_run_has_started_ends_with_it(folder: Path, end: str) -> None:
-    last = "log.i('begun')\nassert context.cancelled.wait(60)" if end in ("tell", "stop") else end
+    last = "context.cancelled.wait(60)" if end in ("tell", "stop") else end
     async with bench(folder) as here:
-        line = Line()
+        line = Line({"mark": (mark := f"600.{uuid4().int % 10**9}")})
         async with here.calling(here.job(GRANDCHILDREN + last), line):
+            await line.says("begun")
             if end in ("tell", "stop"):
-                await line.says("begun")
-                assert len(descendants()) > 6
                 getattr(here.executor, end)(line)
-        assert not [each for each in descendants() if each.name() == "sleep"]
+        assert not sleeping(mark)
         await only(1)  # the zygote
 
 
@@ -584,6 +589,19 @@ async def test_a_zygote_that_is_killed_is_replaced_and_its_runs_go_on(folder: Pa
                 here.executor.tell(second)
             here.executor.tell(line)
         assert running.result().result == other.result().result == 1
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+async def test_a_run_is_below_its_server_to_its_end_so_that_it_is_reaped(folder: Path, start_method: str) -> None:
+    async with bench(folder) as here:
+        line, job = Line(), here.job("log.i(str(os.getpid()))\ncontext.cancelled.wait(60)", start_method=start_method)
+        async with here.calling(job, line):
+            while not line.records:
+                await asyncio.sleep(0.005)
+            await here.call(here.job("return 'a newer version'"), Line(run_id="8:1"))
+            assert int(line.said()[0]) in [each.pid for each in descendants()]
+            here.executor.tell(line)
+        await only(1)
 
 
 async def test_a_keeper_that_is_killed_takes_its_run_with_it(folder: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,25 @@ async def test_recycled_workers_start_again_at_once_however_soon_they_end(tmp_pa
     events = {record["event"] for record in records}
     assert "worker recycled" in events
     assert "worker ended" not in events
+
+
+async def test_a_drain_that_ends_together_with_the_supervisor_is_an_end_in_order(tmp_path: Path) -> None:
+    script = f"""
+signal.signal(signal.SIGTERM, lambda *_: sys.exit({RECYCLED}))
+open(os.path.join({str(tmp_path)!r}, str(os.getpid())), 'w')
+time.sleep(600)
+"""
+    running = asyncio.create_task(run_supervisor(worker(script)))
+    await asyncio.to_thread(eventually, lambda: len(list(tmp_path.iterdir())) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0
+
+
+async def test_a_worker_that_was_recycled_has_lived_however_soon_that_was(tmp_path: Path) -> None:
+    """What is refused before any worker has lived ends everything; afterwards it is tried again."""
+    script = f"""
+open(os.path.join({str(tmp_path)!r}, str(os.getpid())), 'w')
+sys.exit({RECYCLED} if len(os.listdir({str(tmp_path)!r})) == 1 else 1)
+"""
+    assert await run_supervisor(worker(script), workers=1, first_pause=timedelta(milliseconds=20)) == 1
+    assert len(list(tmp_path.iterdir())) == 6  # five quick deaths after it

@@ -204,7 +204,7 @@ def test_a_log_is_in_the_bucket_while_its_run_is_under_way_and_gone_from_here_af
         until(lambda: messages(bucket) == ["one", "two"])
         assert list((tmp_path / "spool").rglob("*.jsonl"))
         run.sink.end()
-        until(lambda: has_ended(bucket) or None)
+        until(lambda: has_ended(bucket))
         until(lambda: not list((tmp_path / "spool").rglob("*.jsonl")))
     assert not list((tmp_path / "spool").iterdir())
 
@@ -236,10 +236,10 @@ def test_a_bucket_that_is_away_costs_time_and_no_record(tmp_path: Path) -> None:
         RunLog(run := Speaking(keeper)).info("one")
         run.sink.end()
         RunLog(Speaking(keeper, run_id="other:1")).info("still there")
-        until(lambda: "run logs not shipped" in (tmp_path / "server.log").read_text() or None)
+        until(lambda: "run logs not shipped" in (tmp_path / "server.log").read_text())
         bucket.away = False
-        until(lambda: has_ended(bucket) or None)
-        until(lambda: messages(bucket, "other:1") or None)
+        until(lambda: has_ended(bucket))
+        until(lambda: messages(bucket, "other:1"))
     told = [each["event"] for each in said_by_server(tmp_path / "server.log") if each["logger"] == "jobserver"]
     assert told == ["run logs not shipped", "run logs shipped again"]
     assert messages(bucket) == ["one"]
@@ -252,7 +252,7 @@ def test_what_a_bucket_did_not_take_before_the_end_is_shipped_by_the_next_start(
     assert list((tmp_path / "spool").rglob("*.jsonl"))
     bucket.away = False
     with keeping(tmp_path, bucket=bucket, server="server:2:def"):
-        until(lambda: has_ended(bucket) or None)
+        until(lambda: has_ended(bucket))
         until(lambda: not list((tmp_path / "spool").iterdir()))
     assert messages(bucket) == ["one"]
 
@@ -265,7 +265,7 @@ def test_the_folder_of_a_server_that_lives_is_left_alone(tmp_path: Path) -> None
         with keeping(tmp_path, bucket=a_bucket(tmp_path), server="server:2:def") as other:
             RunLog(second := Speaking(other, run_id="other:1")).info("two")
             second.sink.end()
-            until(lambda: has_ended(bucket, "other:1") or None)
+            until(lambda: has_ended(bucket, "other:1"))
         assert path.exists()
         assert bucket.read(RUN, 0, 100) is None
 
@@ -279,7 +279,7 @@ def test_half_a_line_of_a_process_that_died_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "spool" / "dead" / "empty.jsonl").touch()
     folder.close()
     with keeping(tmp_path):
-        until(lambda: has_ended(a_bucket(tmp_path)) or None)
+        until(lambda: has_ended(a_bucket(tmp_path)))
         until(lambda: not list((tmp_path / "spool").iterdir()))
     assert messages(a_bucket(tmp_path)) == ["whole"]
 
@@ -289,11 +289,12 @@ def test_a_folder_that_cannot_be_written_costs_records_which_are_counted_once_it
     with server_log(tmp_path / "server.log"), keeping(tmp_path) as keeper:
         run = Speaking(keeper)
         RunLog(run).info("one")
+        until(lambda: "run log not written" in (tmp_path / "server.log").read_text())
         RunLog(run).info("two")
-        until(lambda: "run log not written" in (tmp_path / "server.log").read_text() or None)
+        until(lambda: keeper.open(run)._log.lost == 2)
         (tmp_path / "spool").unlink()
         RunLog(run).info("three")
-        until(lambda: messages(a_bucket(tmp_path)) or None)
+        until(lambda: messages(a_bucket(tmp_path)))
         RunLog(run).info("four")
     assert messages(a_bucket(tmp_path)) == [
         "2 records dropped: the disk was full or could not be written",
@@ -302,6 +303,27 @@ def test_a_folder_that_cannot_be_written_costs_records_which_are_counted_once_it
     ]
     told = [each["event"] for each in said_by_server(tmp_path / "server.log")]
     assert told.count("run log not written") == 1
+
+
+HALF_WRITTEN = """
+import resource, sys
+from pathlib import Path
+from jobserver.runlogs import RunFacts
+from jobserver.runlogs.spool import SpoolFolder, SpooledLog
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+log = SpooledLog(SpoolFolder(Path({where!r}) / "dead"), RunFacts(run="a:1", job="api:x", job_id="a", server="dead"))
+log.write(b"kept\\n")
+try:
+    log.write(b"lost\\n" * 10_000)
+except OSError:
+    print(log.path.stat().st_size == len(log.header) + log.written == len(log.header) + 5)
+"""
+
+
+def test_what_does_not_fit_on_the_disk_leaves_nothing_of_itself_there(tmp_path: Path) -> None:
+    program = HALF_WRITTEN.format(where=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 FULL_DISK = """
@@ -344,7 +366,7 @@ def test_a_folder_removes_what_is_past_its_retention(tmp_path: Path) -> None:
     with keeping(tmp_path, bucket=bucket) as keeper:
         RunLog(run := Speaking(keeper)).info("old")
         run.sink.end()
-        until(lambda: has_ended(bucket) or None)
+        until(lambda: has_ended(bucket))
     (tmp_path / "bucket" / "notes.txt").touch()
     bucket.sweep()
     assert [path.name for path in (tmp_path / "bucket").iterdir()] == ["notes.txt"]

@@ -11,7 +11,7 @@ from bson import Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from jobserver.definition import JobDefaults, JobDefinition, JobSettings
-from jobserver.errors import DataError, FatalError, JobCancelled, RetryableError
+from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, RetryableError
 from jobserver.execution import Outcome, OutcomeKind
 from jobserver.execution.outcome import completed, failed, interrupted
 from jobserver.job import Job
@@ -220,6 +220,11 @@ def test_a_run_over_its_time_has_failed_and_is_retried_like_any_failure(outcome:
     assert (told.transition, told.retry_in) == (Transition.RETRY, MINUTE)
     assert told.error is not None
     assert told.error.message == "it took too long"
+
+
+def test_a_process_that_ended_with_its_lock_counts_as_a_crash_like_any_stuck_run() -> None:
+    told = verdict(a_run(retry=MINUTES_RETRY), interrupted(LockLost("job", 7, "no sign of life")))
+    assert (told.transition, told.reason) == (Transition.REAP, "no sign of life")
 
 
 def test_a_lost_lock_is_the_last_word_on_why_a_run_was_stopped() -> None:

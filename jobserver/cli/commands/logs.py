@@ -17,14 +17,13 @@ from jobserver.runlogs.buckets import bucket_of
 from jobserver.store.log_bucket import GridFsBucket
 from jobserver.store.states import Status
 
-INTERRUPTED = 130
 AT_ONCE = 1024**2  # bytes
 LOOK_EVERY = 0.3  # seconds
 LAST_WORDS = timedelta(seconds=4)  # the end of a log may come so long after the end of its run
 
 
-def logs(where: Where, written: str, *, follow: bool, level: str | None, as_json: bool) -> int:
-    """Print the log; the exit code. Raises UnknownRun, and ConfigError for a level that does not exist."""
+def logs(where: Where, written: str, *, follow: bool, level: str | None, as_json: bool) -> None:
+    """Print the log. Raises UnknownRun, and ConfigError for a level that does not exist."""
     printer = LinePrinter(sys.stdout, at_least=_known(level), as_json=as_json)
     with session(where) as opened:
         bucket = bucket_of(
@@ -33,11 +32,8 @@ def logs(where: Where, written: str, *, follow: bool, level: str | None, as_json
         )
         try:
             _print(opened, bucket, written, printer, follow=follow)
-        except KeyboardInterrupt:
-            return INTERRUPTED
         except BrokenPipeError:  # `| head` has seen enough; nor is there anybody left for the flush at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _print(opened: Session, bucket: Bucket, written: str, printer: LinePrinter, *, follow: bool) -> None:

@@ -9,14 +9,17 @@ server side
     executor  an `Executor`: one `Conversation` per run
     zygotes   starts zygotes, keeps the most recently used ones
     zygote_link  what the server says to one zygote
-    conversation  one run: begins it, answers it, says how it ended
+    start     the descriptors between a run and its server
+    conversation  one run: its order, its messages, its end
     outlet    output of the run that does not come as messages
-    endings   messages and exit codes → outcomes
+    endings   how a run has ended that has not said so itself
 
 the other side, single-threaded until the job's code runs
     zygote    imports, then forks
     keeper    waits for the end of the run, of the lease, of the lock or of the server, whichever comes first
-    child     the run: what it is lent, and its last word
+    child     the run: the call, and its last word
+    lent      what the run is lent
+    limiting  what it may use
     channel   messages to the server and its answers
     printing  stdout, stderr, `logging` and structlog → messages
 
@@ -24,6 +27,7 @@ both sides
     wire      messages; how they are encoded is handed in, for it must be what MongoDB stores
     lines     bytes → lines of bounded length, a bounded number per second
     orders    what a zygote and a run are told
+    telling   an outcome → a message, and back
 
 Guarantees
     Nothing that a run has started lives longer than it (see `jobserver.processes` for what can escape), than its lock,

@@ -67,14 +67,16 @@ class Conversation:
         """Run it; how it ended, once nothing of it is left."""
         try:
             line = await self._begin()
+            if line is None:
+                return interrupted()
+            if line.loaded.failure is not None:
+                line.close()
+                return _import_failure(*line.loaded.failure)
+            return await self._hold(line)
         except JobServerError as error:
             return failed(error)
-        if line is None:
-            return interrupted()
-        if line.loaded.failure is not None:
-            line.close()
-            return _import_failure(*line.loaded.failure)
-        return await self._hold(line)
+        except OSError as error:
+            return failed(RemoteError(f"no process can be started: {error.strerror}"))
 
     def tell(self) -> None:
         """A message; a script could not hear it, so it is SIGTERM there."""
@@ -97,7 +99,7 @@ class Conversation:
         self._say("kill")
 
     async def _begin(self) -> Line | None:
-        """None for one that was called off before it began. Raises RemoteError."""
+        """None for one that was called off before it began. Raises RemoteError and OSError."""
         starting = self._loop.create_task(self._start(), name=f"starting {self._run.name} {self._run.run_id}")
         either: set[asyncio.Future[Any]] = {starting, self._called_off}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -184,11 +186,16 @@ class Conversation:
         except BlockingIOError:
             return False
         except (BadMessage, DataError, KeyError, ValueError, TypeError, OSError) as error:
-            self._loop.remove_reader(self._line.messages)
-            self._decide(failed(RemoteError(f"sent what is no message: {error}")))
-            self.stop()
+            self._refuse(error)
             return False
         return True
+
+    def _refuse(self, error: Exception) -> None:
+        """Somebody else has written into the run's descriptor: whatever comes now is no word of the run."""
+        if self._line is not None:
+            self._loop.remove_reader(self._line.messages)
+        self._decide(failed(RemoteError(f"sent what is no message: {error}")))
+        self.stop()
 
     def _take(self, message: Mapping[str, Any]) -> None:
         match message["kind"]:
@@ -201,7 +208,8 @@ class Conversation:
             case "outcome":
                 self._decide(outcome_of(message))
             case _:
-                self._loop.remove_reader(self._line.messages) if self._line else None
+                if self._line is not None:
+                    self._loop.remove_reader(self._line.messages)
                 self._answering = self._loop.create_task(self._answer(message), name=f"answering {self._run.name}")
 
     def _decide(self, outcome: Outcome) -> None:
@@ -220,11 +228,15 @@ class Conversation:
             await self._sign_of_life(question)
         except LockLost as error:
             answer |= {"error": "lock lost", "name": error.name, "job_id": error.job_id, "reason": error.reason}
-        except JobServerError as error:
-            answer |= {"error": "cancelled" if isinstance(error, JobCancelled) else "refused", "reason": str(error)}
+        except JobCancelled as error:
+            answer |= {"error": "cancelled", "reason": str(error)}
+        except Exception as error:
+            self._refuse(error)
+            return
+        finally:
+            self._answering = None
         self._say(f"until {self._run.alive_until}")
         self._send(answer)
-        self._answering = None
         if self._line is not None and not self._ended.done():
             self._loop.add_reader(self._line.messages, self._hear_run)
 
@@ -235,6 +247,8 @@ class Conversation:
             total, current, message = question["total"], question["current"], question["message"]
             check_progress(total, current, message)
             await self._run.report(total, current, message)
+        else:
+            raise BadMessage(len(question))
 
     async def _last_messages(self, line: Line, outlets: list[Outlet]) -> None:
         """Everything has ended, so what it wrote is there to be read; but somebody else may hold a pipe."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from jobserver.errors import RemoteError
 from jobserver.execution.process.wire import socket_pair
 from jobserver.execution.process.zygote_link import Loaded, ZygoteGone
 from jobserver.execution.process.zygotes import Breed, Zygotes
@@ -35,25 +34,26 @@ class Lines:
 async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callable[[], int | None]) -> Lines | None:
     """A process that waits for its order; None where the lease under which the run was claimed is a past one.
 
-    Raises RemoteError.
+    Raises RemoteError and OSError.
     """
+    try:
+        return await _started(zygotes, breed, alone, lease)
+    except ZygoteGone:
+        # Somebody has ended it. Descriptors of its own for the second try: if there is a first process it has no
+        # order yet, and ends as its lines are closed.
+        return await _started(zygotes, breed, alone, lease)
+
+
+async def _started(zygotes: Zygotes, breed: Breed, alone: bool, lease: Callable[[], int | None]) -> Lines | None:
     shared = lease()
     if shared is None:
         return None
     with ExitStack() as theirs, ExitStack() as ours:
         theirs.callback(os.close, shared)
-        try:
-            sockets = [_pair(ours, theirs) for _ in range(2)]
-            pipes = [_pipe(ours, theirs) for _ in range(2)]
-        except OSError as error:
-            raise RemoteError(f"no process can be started: {error.strerror}") from error
-        (messages, far_messages), (life, far_life) = sockets
-        (out, out_end), (errors, errors_end) = pipes
+        (messages, far_messages), (life, far_life) = (_pair(ours, theirs) for _ in range(2))
+        (out, out_end), (errors, errors_end) = (_pipe(ours, theirs) for _ in range(2))
         far = (far_messages.fileno(), far_life.fileno(), out_end, errors_end, shared)
-        try:
-            loaded = await zygotes.fork(breed, far, alone=alone)
-        except ZygoteGone:  # somebody has ended it; nothing runs yet, for nothing was ordered
-            loaded = await zygotes.fork(breed, far, alone=alone)
+        loaded = await zygotes.fork(breed, far, alone=alone)
         ours.pop_all()
         return Lines(messages=messages, life=life, out=out, errors=errors, loaded=loaded)
 

@@ -1,7 +1,8 @@
 """A process that has imported a job's file and does nothing but fork: each run begins as a copy of it.
 
 It never runs a job and holds no client and no thread. Where the file has started threads a copy would lack them, so it
-says so, and its runs import the file themselves. It ends with its server.
+says so, and its runs import the file themselves. It ends with its server, or when nobody asks it any more and the last
+of its runs has ended.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def serve(
     control.send(codec.encode(answer))
     gc.collect()
     gc.freeze()  # else the collector of each copy would write to every page that it shares with this process
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps keepers
     _Zygote(control, server, codec, run).serve()
+    with suppress(ChildProcessError):
+        os.waitpid(-1, 0)  # with SIGCHLD ignored that is when the last of them has ended
 
 
 def failure(error: str, trace: str) -> dict[str, Any]:

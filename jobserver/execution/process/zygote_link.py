@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Loaded:
 
 
 class ZygoteLink:
-    """Starts the process at once. `over` is done when it was closed and nothing of it is left."""
+    """Starts the process at once, or raises OSError. `over` is done when it has ended and nothing of it is left."""
 
     def __init__(self, command: Sequence[str], *, code: Code | None, driver: str | None, codec: Codec) -> None:
         self._loop = asyncio.get_running_loop()
@@ -80,14 +81,28 @@ class ZygoteLink:
         if answer.get("error"):
             raise RemoteError(str(answer["error"]))
 
+    def retire(self) -> None:
+        """Ask nothing of it any more. It stays until the runs that it has forked have ended, for it reaps them.
+
+        Without it that would be for process 1 to do, which in a container may be a server that knows nothing of them.
+        """
+        if self._loading.done():
+            self._let_go()
+        else:
+            self.close()
+
     def close(self) -> None:
         """End it: nothing in it is of value. A second close is harmless."""
+        self._let_go()
+        if not self.over.done():
+            self._process.kill()
+
+    def _let_go(self) -> None:
         if not self.is_gone:
             self.is_gone = True
             self._loop.remove_reader(self._control)
             self._control.close()
             self._answers.put_nowait(None)
-            self._process.kill()
             self._loop.add_reader(self._end_of_process, self._reap)
 
     def _reap(self) -> None:
@@ -101,32 +116,30 @@ class ZygoteLink:
         self, command: Sequence[str], code: Code | None, driver: str | None
     ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """On this thread, which lives as long as the server: the kernel ends the zygote when its thread ends."""
-        ours, theirs = socket_pair()
-        out, out_end = os.pipe()
-        try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            control, far = socket_pair()
+            ours.callback(control.close)
+            theirs.callback(far.close)
+            out, out_end = os.pipe()
+            ours.callback(os.close, out)
+            theirs.callback(os.close, out_end)
             server = os.pidfd_open(os.getpid())
+            theirs.callback(os.close, server)
             process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(server)],
+                [*command, str(far.fileno()), str(server)],
                 stdin=subprocess.DEVNULL,
                 stdout=out_end,
                 stderr=out_end,
-                pass_fds=(theirs.fileno(), server),
+                pass_fds=(far.fileno(), server),
                 start_new_session=True,
                 env=_environment(),
             )
-            os.close(server)
-        except OSError as error:
-            os.close(out)
-            ours.close()
-            raise RemoteError(f"no process can be started: {error.strerror}") from error
-        finally:
-            theirs.close()
-            os.close(out_end)
-        ours.setblocking(False)
+            ours.pop_all()
+        control.setblocking(False)
         self._output = Outlet(out, Lines(self._hear, grants=lambda _size: True), loop=self._loop)
         order = {"code": code and code_order(code), "driver": driver, "path": os.environ.get("PYTHONPATH")}
-        send(ours, self._codec.encode(order))
-        return ours, process
+        send(control, self._codec.encode(order))
+        return control, process
 
     async def _await_loaded(self) -> Loaded:
         try:

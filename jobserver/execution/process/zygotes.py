@@ -87,7 +87,7 @@ class Zygotes:
             loaded = await link.loaded()
             await link.fork(descriptors)
         finally:
-            link.close()
+            link.retire()
         return loaded
 
     def _link(self, breed: Breed) -> ZygoteLink:
@@ -118,7 +118,7 @@ class Zygotes:
     def _drop(self, breed: Breed, link: ZygoteLink) -> None:
         if self._links.get(breed) is link:
             del self._links[breed]
-        link.close()
+        link.retire()
 
 
 def _is_older(breed: Breed, newest: Breed) -> bool:

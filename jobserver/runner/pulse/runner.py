@@ -49,7 +49,8 @@ from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import AsyncDb, deciding, deciding_sync, sync_client
+from jobserver.store.connection import AsyncDb, AsyncJobs, deciding, deciding_sync, sync_client
+from jobserver.store.documents import ClaimedJob
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
@@ -111,8 +112,8 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     )
     databases = Databases(uri=around.uri, database=around.database)
     jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
-    turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
     line = Line(patience=settings.slots_patience, monotonic=monotonic)
+    turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
     capacity = Capacity(
         jobs=jobs,
         slots=ServerSlots(available=settings.available_slots, line=line),
@@ -181,6 +182,11 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         logs=around.run_logs,
     )
 
+    def begin(job: ClaimedJob) -> None:
+        if job.name in jobs.in_turn:
+            turns.begun(job.id)
+        runs.begin(job)
+
     listener = Listener(
         changes=Changes(database[names.jobs], JOB_HINTS),
         what="jobs",
@@ -198,7 +204,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         capacity=capacity,
         wakeups=wakeups,
         lease=lease,
-        begin=turns.before(runs.begin),
+        begin=begin,
         rush=Rush(tell=tell_of_rush, monotonic=monotonic),
         process_every=settings.process_every,
         monotonic=monotonic,
@@ -225,17 +231,6 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         monotonic=monotonic,
         every=settings.lease * MARGIN,
     )
-
-    chores_beside: dict[str, Callable[[], Awaitable[None]]] = {
-        "watching wear": wear.watch,
-        "keeping turns": turns.run,
-        "finding one-offs": one_offs.run,
-    }
-    if settings.available_slots is not None:
-        oversized = Oversized(
-            jobs=jobs, available=settings.available_slots, count=partial(count_oversized, database[names.jobs])
-        )
-        chores_beside["watching sizes"] = oversized.watch
 
     def prepare() -> None:
         ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
@@ -264,12 +259,27 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
             listener=listener,
             loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
             reporter=reporter,
-            chores=chores_beside,
+            chores={
+                "watching wear": wear.watch,
+                "keeping turns": turns.run,
+                "finding one-offs": one_offs.run,
+                **_watching_sizes(settings, jobs, database[names.jobs]),
+            },
             owner=lambda: lease.owner,
             dispose=dispose,
             grace=settings.shutdown_grace,
         ),
     )
+
+
+def _watching_sizes(
+    settings: PulseSettings, jobs: KnownJobs, collection: AsyncJobs
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What only a server with limited slots has to look for."""
+    if settings.available_slots is None:
+        return {}
+    count = partial(count_oversized, collection)
+    return {"watching sizes": Oversized(jobs=jobs, available=settings.available_slots, count=count).watch}
 
 
 def _wear_limits(settings: PulseSettings, around: Surroundings) -> WearLimits:

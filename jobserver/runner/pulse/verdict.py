@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from jobserver.errors import DataError, FatalError, JobCancelled, OutOfTime, RetryableError, ScheduleError
+from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, OutOfTime, RetryableError, ScheduleError
 from jobserver.execution import Outcome, OutcomeKind
 from jobserver.execution.outcome import failed
 from jobserver.retry import Retry
@@ -30,6 +30,8 @@ def judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Ca
 
 
 def _judge(run: Run, outcome: Outcome, *, now: Callable[[], datetime], random: Callable[[], float]) -> Settlement:
+    if run.stop is None and outcome.kind is OutcomeKind.INTERRUPTED and isinstance(outcome.error, LockLost):
+        run.mark(Stop.STUCK, outcome.error.reason)  # its process was ended with its lock, before anybody here looked
     outcome = _told(run, outcome)
     if run.stop in GIVEN_BACK and outcome.kind is not OutcomeKind.COMPLETED:
         return _given_back(run)

@@ -206,7 +206,7 @@ async def test_slots_that_a_hand_changes_all_the_time_are_never_overcommitted(pr
         await until(all_ended)
     found = list(project.jobs.find({"name": name}))
     assert {document["runCount"] for document in found} == {1}
-    assert most_at_once(project.notes(), {each["data"]["n"]: each["slots"] for each in found}) <= 20
+    assert most_at_once(project.notes(), {each["data"]["n"]: each.get("slots", 7) for each in found}) <= 20
 
 
 async def test_a_large_job_is_not_starved_by_small_ones(project: Project) -> None:
@@ -236,6 +236,20 @@ async def test_a_large_job_is_not_starved_by_small_ones(project: Project) -> Non
         passed = project.jobs.count_documents({"name": small, "status": "completed"})
         assert passed > began
         await until(lambda: project.jobs.count_documents({"name": small, "status": "completed"}) > passed + 20)
+
+
+async def test_a_large_job_that_waits_is_looked_at_whenever_another_is(project: Project) -> None:
+    """Between polls only the jobs that something was heard of are read; it must close the line for them, too."""
+    large, small, urgent = project.job("large", held(6)), project.job("small", held(1)), project.job("urgent")
+    async with project.server(available_slots=10, slots_patience=0, process_every="1 hour"):
+        ids = [project.enqueue(large)]
+        await until(lambda: len(project.notes(job=large)) == 1)
+        ids += [project.enqueue(large), project.enqueue(small)]
+        await project.ended(project.enqueue(urgent, priority=20))
+        project.open()
+        for id_ in ids:
+            await project.ended(id_)
+    assert [note["job"] for note in project.notes()] == [large, urgent, large, small]
 
 
 async def test_what_does_not_fit_is_not_asked_for_again_and_again(project: Project) -> None:

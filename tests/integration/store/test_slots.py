@@ -65,7 +65,7 @@ async def test_what_can_never_run_here_hides_nothing_behind_it(place: Workplace)
 
 
 async def test_behind_many_that_have_no_room_now_a_small_one_is_found(place: Workplace) -> None:
-    place.put_many(50, slots=10, priority=20)
+    place.put_many(300, slots=10, priority=20)
     small = place.put(slots=2)
     async with place.store() as store:
         assert await claimed(store, place, available=10, free=5) == (2, [small])
