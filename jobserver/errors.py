@@ -142,10 +142,10 @@ class UnknownJob(JobServerError):
 
 
 class NameTaken(JobServerError):
-    """A job of that name comes from somewhere else; `holder` is its file."""
+    """A job of that name comes from somewhere else; `holder` is its file, or says what it is."""
 
     def __init__(self, name: str, holder: str) -> None:
-        super().__init__(f"the name {name!r} is taken by the job of {holder}: choose another name")
+        super().__init__(f"the name {name!r} is taken by {holder}: choose another name")
         self.name, self.holder = name, holder
 
 

@@ -33,10 +33,12 @@ class AddedJobs:
         before = self._added.get(name)
         if before is not None and not (before.in_turn and definition.in_turn):
             raise AlreadyAdded(name)
+        if before is None:
+            await self._refuse_name_of_one_off(name)
         settings = await self._manager.add(definition)
-        self._added[name] = definition
         if now:
             await self._runner.scheduler.run_job_now(name, settings, data=data)
+        self._added[name] = definition  # last: who is told that MongoDB is away may add it again
 
     async def remove(self, name: str) -> None:
         """No more runs of it. Raises UnknownJob, NotAdded."""
@@ -58,3 +60,9 @@ class AddedJobs:
         if definition is not None:
             await self._runner.executor.supply(definition, request=one_off.id)
         return one_off
+
+    async def _refuse_name_of_one_off(self, name: str) -> None:
+        """Its document would be claimed with the job's, and run as what it is not."""
+        found = await self._queue.carry_out(one_offs.find(self._queue.desk, name), failed="one-offs could not be read")
+        if found is not None and not found.has_ended:
+            raise NameTaken(name, f"a one-off that is {found.state}")

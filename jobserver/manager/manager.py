@@ -101,7 +101,7 @@ class JobManager:
                 await self._discover(definition, known)
                 await self._apply_document(self._jobs[name])
             except DatabaseError:
-                self._take_back(name, known, before)
+                await self._take_back(name, known, before)
                 raise
             settings = self._jobs[name].settings
             assert settings is not None
@@ -143,11 +143,12 @@ class JobManager:
         del self._jobs[name]
         _log.warning("job removed", name=name, note="its configuration is kept")
 
-    def _take_back(self, name: str, known: Managed | None, before: JobDefinition | None) -> None:
+    async def _take_back(self, name: str, known: Managed | None, before: JobDefinition | None) -> None:
         """What could not be stored is not half added."""
         if known is None or before is None:
             self._added.pop(name, None)
             self._jobs.pop(name, None)
+            await self._runner.executor.remove_job(name)
         else:
             self._added[name], self._jobs[name] = before, known
 

@@ -74,7 +74,7 @@ def ask(desk: Desk, request: OneOffRequest) -> Steps[OneOff]:
             raise UnknownJob(request.name, (yield from _jobs(desk)))
         request = replace(request, by_name=True, handler=None)
     elif request.name in known:
-        raise NameTaken(request.name, f"name {request.name!r} in jobConfigs")
+        raise NameTaken(request.name, "a job that servers know")
     elif request.job in known:
         request = replace(request, handler={"kind": "job", "name": request.job})
     elif request.handler is None:

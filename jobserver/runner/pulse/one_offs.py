@@ -51,7 +51,7 @@ class OneOffs:
         self._define, self._lock_lifetime = define, lock_lifetime
         self._every = max(every, LOOK_EVERY).total_seconds()
         self._handed_over: dict[str, JobDefinition] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, JobDefinition] = {}
         self._refused: set[str] = set()
         self._ended: set[str] = set()
         self._look = asyncio.Event()
@@ -87,7 +87,7 @@ class OneOffs:
                     await self._look.wait()
             except TimeoutError:
                 self._refused.clear()  # what was not to be had may be there by now
-                self._ended |= self._known  # another server may have run them
+                self._ended |= self._known.keys()  # another server may have run them
 
     def settled(self, settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
         """Forget what has ended for good, and go on with the next."""
@@ -99,11 +99,11 @@ class OneOffs:
 
     async def _step(self) -> None:
         await self._forget_ended()
-        room = MOST_KNOWN - len(self._known - self._jobs.in_turn)
+        room = MOST_KNOWN - len(self._known.keys() - self._jobs.in_turn)
         if room <= 0:
             return
-        handed_over = self._handed_over.keys() - self._known
-        without = self._known | self._refused
+        handed_over = self._handed_over.keys() - self._known.keys()
+        without = self._known.keys() | self._refused
         for document in await self._store.due(
             handed_over=handed_over, known=list(self._jobs), without=without, limit=room
         ):
@@ -134,7 +134,7 @@ class OneOffs:
         return await asyncio.to_thread(self._define, name, handler)
 
     def _take_on(self, definition: JobDefinition) -> None:
-        self._known.add(definition.name)
+        self._known[definition.name] = definition
         self._jobs.put(definition, self._settings(definition))
         self._wakeups.hint([definition.name])
 
@@ -167,6 +167,6 @@ class OneOffs:
 
     def _forget(self, name: str) -> None:
         self._handed_over.pop(name, None)
-        if name in self._known:
-            self._known.discard(name)
+        definition, known = self._known.pop(name, None), self._jobs.get(name)
+        if known is not None and known.definition is definition:  # else a file has brought a job of that name since
             self._jobs.remove(name)

@@ -50,9 +50,11 @@ async def test_it_adds_a_job_to_the_inline_queue(project: Project) -> None:
 async def test_inline_jobs_run_one_at_a_time_first_in_first_out_across_names(project: Project) -> None:
     async with project.server() as server:
         events: list[str] = []
+        all_are_added = asyncio.Event()
 
         def one(name: str) -> Any:
             async def run() -> None:
+                await all_are_added.wait()
                 events.append(f"{name} begins")
                 await asyncio.sleep(0)
                 events.append(f"{name} ends")
@@ -62,6 +64,7 @@ async def test_inline_jobs_run_one_at_a_time_first_in_first_out_across_names(pro
         order = ["b", "a", "c", "a", "b", "c", "a"]
         for index, name in enumerate(order):
             await server.add_job(name=name, job=one(f"{name}{index}"), offloaded=False)
+        all_are_added.set()
         await until(lambda: len(events) == 2 * len(order))
         expected = [f"{name}{index} {step}" for index, name in enumerate(order) for step in ("begins", "ends")]
         assert events == expected

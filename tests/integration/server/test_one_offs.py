@@ -212,6 +212,13 @@ async def test_the_name_of_a_job_that_a_file_brings_is_refused_for_other_code(pr
             await server.add_one_off_job(name=name, job=notes_it)
 
 
+async def test_a_job_cannot_take_the_name_of_a_one_off_that_has_not_ended(project: Project, tmp_path: Path) -> None:
+    SyncJobClient(project.db).add_one_off_job(name="once", job=tmp_path / "absent.py")
+    async with project.server() as server:
+        with pytest.raises(NameTaken, match="a one-off that is queued"):
+            await server.add_job(name="once", job=notes_it)
+
+
 async def test_a_job_that_a_file_brings_runs_once_by_its_own_name_or_by_another(project: Project) -> None:
     name = project.job("migrate")
     async with project.server() as server, AsyncMongoClient(project.uri) as mongo:
