@@ -30,6 +30,7 @@ class Sizes:
     killed: int  # process runs of a server that is killed
     runs: int  # in processes, or one after the other
     flood_seconds: float
+    one_offs: int  # each is added eight times
 
 
 FULL = Sizes(
@@ -54,6 +55,7 @@ FULL = Sizes(
     killed=200,
     runs=300,
     flood_seconds=60.0,
+    one_offs=1_000,
 )
 QUICK = Sizes(
     rounds=1,
@@ -77,4 +79,5 @@ QUICK = Sizes(
     killed=10,
     runs=40,
     flood_seconds=4.0,
+    one_offs=30,
 )
