@@ -56,7 +56,7 @@ def _stopped(bench: Bench, kind: str) -> tuple[Reading, Reading]:
     limit = Target(bound=Bound.AT_MOST, limit=(GRACE + LATE) * 1e3)
     none = Target(bound=Bound.AT_MOST, limit=0)
     return (
-        Reading(what=f"{kind}: all {count} cancelled → the last is out of the way", unit=Unit.MILLISECONDS,
+        Reading(what=f"{kind}: all are cancelled → the last is out of the way", unit=Unit.MILLISECONDS,
                 spread=Spread.of([seconds * 1e3]), target=limit),
         Reading(what=f"{kind}: slots that did not come back", unit=Unit.COUNT, spread=Spread.of([lost]), target=none),
     )  # fmt: skip
@@ -80,7 +80,7 @@ def _left_alive(bench: Bench) -> Reading:
         server.process.wait()
         time.sleep(2.0)
         alive = sum(psutil.pid_exists(pid) for pid in processes)
-    what = f"a server is killed with {count} process runs: processes alive 2 s later"
+    what = "a server is killed: processes of its runs alive 2 s later"
     target = Target(bound=Bound.AT_MOST, limit=0)
     return Reading(what=what, unit=Unit.COUNT, spread=Spread.of([alive]), target=target)
 
