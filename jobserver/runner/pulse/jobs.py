@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobserver.definition import Execution, JobDefinition, JobSettings
 
@@ -14,11 +14,12 @@ class KnownJob:
 
     definition: JobDefinition
     settings: JobSettings
+    execution: Execution = field(init=False)
+    """Where its `run` is called."""
 
-    @property
-    def execution(self) -> Execution:
-        """Where its `run` is called."""
-        return self.settings.execution or Execution.usual(is_async=self.definition.is_async)
+    def __post_init__(self) -> None:
+        usual = Execution.usual(is_async=self.definition.is_async)
+        object.__setattr__(self, "execution", self.settings.execution or usual)
 
 
 class KnownJobs:

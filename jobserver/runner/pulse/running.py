@@ -89,7 +89,8 @@ class Runs:
         if (longest := run.known.settings.max_execution_time) is not None:
             self._ladder.limit(run, longest)
         outcome = await self._call(run) if run.stop is None else interrupted()
-        self._ladder.end(run)
+        if run.timers or run.overtime is not None:
+            self._ladder.end(run)
         if not run.given_up:
             self._end(run, outcome)
         else:
