@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from pymongo import AsyncMongoClient
 from pymongo.database import Database
 
 from jobserver import JobServer
+from jobserver.testing import VirtualJobs
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-JOB, CLIENT, TASKS, KIT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
+JOB, CLIENT, TASKS, RENDER, KIT, PROGRAM = [text for language, text in BLOCKS if language == "python"]
 EDITS = next(text for language, text in BLOCKS if language == "js")
 DEADLINE = 60.0
 
@@ -55,6 +57,14 @@ async def test_the_job_is_found_and_an_edit_of_its_document_runs_it(
     assert run["result"] == {"greeted": 2}
     assert document["enabled"] is False
     assert "configError" not in document
+
+
+def test_the_job_that_runs_in_a_process_is_one_that_does(tmp_path: Path) -> None:
+    (tmp_path / "render.py").write_text(f"from jobserver import Job\n{RENDER}")
+    with VirtualJobs(jobs_dir=tmp_path, start=datetime(2026, 1, 2, tzinfo=UTC)) as jobs:
+        jobs.run_now("api:render", {"frame": 1})
+        (run,) = jobs.runs("api:render")
+    assert run.status == "completed"
 
 
 async def test_the_client_asks_for_what_it_says(mongo_uri: str, database_name: str, db: Database[Any]) -> None:
