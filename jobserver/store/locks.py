@@ -17,11 +17,11 @@ from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
 from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import NOW, is_moment, milliseconds
+from jobserver.store.expressions import NOW, ago, is_moment
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
-OVERDUE_AFTER = timedelta(seconds=60)
+OVERDUE_AFTER = timedelta(seconds=30)
 HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 
 
@@ -35,10 +35,11 @@ class LockStore:
         runs: SyncJobs,
         servers: SyncJobs,
         grace: timedelta = GRACE,
+        overdue_after: timedelta = OVERDUE_AFTER,
         failed_retention: timedelta = timedelta(days=30),
     ) -> None:
         self._jobs, self._runs, self._servers = jobs, runs, servers
-        self._grace, self._failed_retention = grace, failed_retention
+        self._grace, self._overdue_after, self._failed_retention = grace, overdue_after, failed_retention
 
     def reap_dead_servers(self) -> list[ClaimedJob]:
         """Take back every lock whose owner's lease is over, registered or not."""
@@ -77,8 +78,8 @@ class LockStore:
             raise DatabaseError(f"stuck runs could not be looked for: {what_mongodb_said(error)}") from error
 
     def fail_overdue(self) -> list[ClaimedJob]:
-        """Fail runs that should have been stopped by their own server a minute ago, which lives and does not do it."""
-        overdue = {"deadlineAt": {"$type": "date"}, "$expr": {"$lt": ["$deadlineAt", _ago(OVERDUE_AFTER)]}}
+        """Fail runs that should have been stopped by their own server long ago, which lives and does not do it."""
+        overdue = {"deadlineAt": {"$type": "date"}, "$expr": {"$lt": ["$deadlineAt", ago(self._overdue_after)]}}
         reason = "it took longer than its max_execution_time, and its server has not stopped it"
         try:
             change = transitions.overrun(reason, self._failed_retention)
@@ -96,7 +97,7 @@ class LockStore:
 
     def _alive(self) -> set[Any]:
         # On the right side: `$add` would fail on a lease that is no date.
-        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", _ago(self._grace)]}]}}
+        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}}
         return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
@@ -132,10 +133,6 @@ class LockStore:
         if records:
             record_runs(self._runs, records)
         return reaped
-
-
-def _ago(length: timedelta) -> Document:
-    return {"$subtract": [NOW, milliseconds(length)]}
 
 
 def _is_sound(document: Document) -> bool:

@@ -17,6 +17,9 @@ from jobserver.store.transitions import MAX_CRASHES
 
 EVERY = timedelta(seconds=5)
 STRAYS_EVERY = 60.0
+OVERDUE_EVERY = 20.0
+
+OVERDUE = "it is over its max_execution_time, and its server has not stopped it"
 
 _log = structlog.get_logger("jobserver")
 
@@ -37,7 +40,7 @@ class Reaper:
     ) -> None:
         self._locks, self._strays, self._chains, self._jobs = locks, strays, chains, jobs
         self._freed, self._monotonic = freed, monotonic
-        self._strays_at = 0.0
+        self._strays_at = self._overdue_at = 0.0
         self._every = every.total_seconds()
         self._chore = Chore("reaping", self.step, after_error=self._every)
 
@@ -52,7 +55,7 @@ class Reaper:
 
     def step(self) -> float:
         """Look once; the seconds until the next look, spread so that servers do not look together."""
-        freed = self._reap() | {job.name for job in self._locks.fail_overdue()}
+        freed = self._reap() | self._fail_overdue()
         settings = self._jobs.settings()
         self._strays.adopt({name: each.priority for name, each in settings.items()})
         if settings and self._monotonic() >= self._strays_at:
@@ -64,6 +67,17 @@ class Reaper:
         if freed:
             self._freed(freed)
         return self._every * random.uniform(0.8, 1.2)
+
+    def _fail_overdue(self) -> set[str]:
+        if self._monotonic() < self._overdue_at:
+            return set()
+        self._overdue_at = self._monotonic() + OVERDUE_EVERY
+        overdue = self._locks.fail_overdue()
+        for job in overdue:
+            _log.warning(
+                "lock taken back", name=job.name, job_id=str(job.id), server=job.document.get("lockedBy"), note=OVERDUE
+            )
+        return {job.name for job in overdue}
 
     def _reap(self) -> set[str]:
         reaped = [*self._locks.reap_dead_servers(), *self._locks.reap_stuck()]

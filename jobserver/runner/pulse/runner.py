@@ -54,7 +54,7 @@ from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
-from jobserver.store.locks import LockStore
+from jobserver.store.locks import OVERDUE_AFTER, LockStore
 from jobserver.store.one_offs import OneOffStore
 from jobserver.store.runs import RunStore
 from jobserver.store.servers import ServerStore
@@ -107,6 +107,7 @@ def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
         runs=chores[names.runs],
         servers=chores[names.servers],
         grace=settings.lease * MARGIN,
+        overdue_after=max(OVERDUE_AFTER, settings.cancel_grace * 2),
         failed_retention=settings.failed_retention,
     )
     databases = Databases(uri=around.uri, database=around.database)
