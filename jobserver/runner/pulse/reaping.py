@@ -74,9 +74,8 @@ class Reaper:
         self._overdue_at = self._monotonic() + OVERDUE_EVERY
         overdue = self._locks.fail_overdue()
         for job in overdue:
-            _log.warning(
-                "lock taken back", name=job.name, job_id=str(job.id), server=job.document.get("lockedBy"), note=OVERDUE
-            )
+            server = job.document.get("lockedBy")
+            _log.warning("run not stopped", name=job.name, run=job.run_id, server=server, note=OVERDUE)
         return {job.name for job in overdue}
 
     def _reap(self) -> set[str]:
