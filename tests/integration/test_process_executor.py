@@ -320,6 +320,30 @@ async def test_a_record_with_strange_fields_or_words_is_not_lost(folder: Path) -
         assert "characters left out" in fifth[1]
 
 
+async def test_a_record_with_keys_that_cannot_be_stored_is_not_lost(folder: Path) -> None:
+    body = """
+    log.i("keys", {"nul\\0key": 1, "half \\ud800": 2, "": 3, "$set": 4, "a.b": 5})
+    logging.warning("extra", extra={"nul\\0key": 1})
+    """
+    async with bench(folder) as here:
+        line = Line()
+        assert (await here.call(here.job(body), line)).kind is COMPLETED
+        first, second = line.records
+        assert first[2] == {"nul\\0key": 1, "half \\ud800": 2, "": 3, "$set": 4, "a.b": 5}
+        assert second[2]["nul\\0key"] == 1
+
+
+async def test_a_record_with_more_fields_than_fit_says_how_many_are_left_out(folder: Path) -> None:
+    async with bench(folder) as here:
+        line = Line()
+        outcome = await here.call(here.job("log.i('many', {str(n): 'x' * 2000 for n in range(10_000)})"), line)
+        assert outcome.kind is COMPLETED
+        ((_, message, fields),) = line.records
+        assert message == "many"
+        assert fields["0"] == "x" * 2000
+        assert fields["…"] == f"{10_000 - len(fields) + 1} more left out"
+
+
 async def test_what_programs_and_c_code_write_becomes_records(folder: Path) -> None:
     body = """
     os.write(1, b"raw\\n")
