@@ -745,6 +745,33 @@ async def test_a_file_without_known_content_is_loaded_as_it_is_now(folder: Path)
             assert (await here.call(here.defined("", "function", code=code))).result == result
 
 
+async def test_what_a_run_leaves_to_its_exit_is_done_whatever_its_file_has_imported(folder: Path) -> None:
+    before = """
+    import atexit, logging.handlers, multiprocessing.util, tempfile
+    atexit.register(print, "of the zygote")
+    folder = os.path.dirname(__file__)
+    kept_by_zygote = tempfile.TemporaryDirectory(dir=folder)
+
+    def child():
+        time.sleep(0.3)
+        os.write(1, b"child\\n")
+    """
+    body = """
+    global kept
+    kept = tempfile.TemporaryDirectory(dir=folder)
+    atexit.register(print, "of the run")
+    multiprocessing.get_context("fork").Process(target=child).start()
+    return kept.name, kept_by_zygote.name
+    """
+    async with bench(folder) as here:
+        line = Line()
+        job = here.job(body, before=before)
+        of_run, of_zygote = (await here.call(job, line)).result
+        assert not Path(of_run).exists()
+        assert Path(of_zygote).exists()
+        assert sorted(line.said()) == ["child", "of the run"]
+
+
 async def test_a_name_that_is_gone_fails_the_run(folder: Path) -> None:
     async with bench(folder) as here:
         outcome = await here.call(here.defined("", "function", name="work"))
