@@ -128,7 +128,7 @@ def record(
         del said["exc_info"]
     level = level if level in _LEVELS else "info"
     message, shown, exception = sink.keep(level, str(message), said, at=at, logger=logger, exception=exception)
-    reserved = {"self", "event", "job", "run", "exception"}
+    reserved = {"self", "event", "method_name", "job", "run", "exception"}
     extra = {f"{key}_" if key in reserved else str(key): value for key, value in shown.items()}
     if exception is not None:
         extra["exception"] = exception

@@ -75,6 +75,9 @@ class SpoolFolder:
 
     def own(self) -> None:
         """Make it this process's, waiting for one that just tidies it up. Raises OSError where that cannot be."""
+        if self._lock is not None and not _is_still(self.path / LOCK, self._lock):
+            os.close(self._lock)  # the folder was removed behind our back; the logs to come need one
+            self._lock = None
         tries = 0
         while self._lock is None:
             try:

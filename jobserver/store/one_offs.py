@@ -148,7 +148,7 @@ def due_one_offs(*, handed_over: Collection[str], known: Collection[str], withou
         "oneOff": True,
         "nextRunAt": {"$gt": BEGINNING},
         "lockToken": None,
-        "name": {"$nin": list(without)},
+        "name": {"$type": "string", "$nin": list(without)},
         "$or": runnable,
         "$expr": {"$lte": ["$nextRunAt", NOW]},
     }

@@ -47,13 +47,14 @@ def slots_in_use(project: Project) -> Any:
     return server["slots"] if server["slots"]["used"] else None
 
 
-def test_without_a_limit_nobody_is_bothered_with_slots(project: Project) -> None:
+def test_without_a_limit_nobody_is_bothered_with_slots(project: Project, project_db: Database[dict[str, Any]]) -> None:
     project.job("held", HELD)
     project.start()
     project.asked("run", "api:held", "--slots", "1000000")
     answer = project.asked("status")
     assert (answer["oversized"], [server["slots"] for server in answer["servers"]]) == ({}, [None])
     assert "SLOTS" not in project.call("status").stdout
+    project_db.finish.insert_one({})
 
 
 def test_slots_that_make_no_sense_are_refused(project: Project) -> None:

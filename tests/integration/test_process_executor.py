@@ -320,6 +320,30 @@ async def test_a_record_with_strange_fields_or_words_is_not_lost(folder: Path) -
         assert "characters left out" in fifth[1]
 
 
+async def test_a_record_with_keys_that_cannot_be_stored_is_not_lost(folder: Path) -> None:
+    body = """
+    log.i("keys", {"nul\\0key": 1, "half \\ud800": 2, "": 3, "$set": 4, "a.b": 5})
+    logging.warning("extra", extra={"nul\\0key": 1})
+    """
+    async with bench(folder) as here:
+        line = Line()
+        assert (await here.call(here.job(body), line)).kind is COMPLETED
+        first, second = line.records
+        assert first[2] == {"nul\\0key": 1, "half \\ud800": 2, "": 3, "$set": 4, "a.b": 5}
+        assert second[2]["nul\\0key"] == 1
+
+
+async def test_a_record_with_more_fields_than_fit_says_how_many_are_left_out(folder: Path) -> None:
+    async with bench(folder) as here:
+        line = Line()
+        outcome = await here.call(here.job("log.i('many', {str(n): 'x' * 2000 for n in range(10_000)})"), line)
+        assert outcome.kind is COMPLETED
+        ((_, message, fields),) = line.records
+        assert message == "many"
+        assert fields["0"] == "x" * 2000
+        assert fields["…"] == f"{10_000 - len(fields) + 1} more left out"
+
+
 async def test_what_programs_and_c_code_write_becomes_records(folder: Path) -> None:
     body = """
     os.write(1, b"raw\\n")
@@ -719,6 +743,33 @@ async def test_a_file_without_known_content_is_loaded_as_it_is_now(folder: Path)
         for result in ("one", "another"):
             path.write_text(f"def work():\n    return {result!r}")
             assert (await here.call(here.defined("", "function", code=code))).result == result
+
+
+async def test_what_a_run_leaves_to_its_exit_is_done_whatever_its_file_has_imported(folder: Path) -> None:
+    before = """
+    import atexit, logging.handlers, multiprocessing.util, tempfile
+    atexit.register(print, "of the zygote")
+    folder = os.path.dirname(__file__)
+    kept_by_zygote = tempfile.TemporaryDirectory(dir=folder)
+
+    def child():
+        time.sleep(0.3)
+        os.write(1, b"child\\n")
+    """
+    body = """
+    global kept
+    kept = tempfile.TemporaryDirectory(dir=folder)
+    atexit.register(print, "of the run")
+    multiprocessing.get_context("fork").Process(target=child).start()
+    return kept.name, kept_by_zygote.name
+    """
+    async with bench(folder) as here:
+        line = Line()
+        job = here.job(body, before=before)
+        of_run, of_zygote = (await here.call(job, line)).result
+        assert not Path(of_run).exists()
+        assert Path(of_zygote).exists()
+        assert sorted(line.said()) == ["child", "of the run"]
 
 
 async def test_a_name_that_is_gone_fails_the_run(folder: Path) -> None:

@@ -592,6 +592,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_records_carry_the_job_and_the_run_whatever_their_fields_are_called(records: list[Any]) -> None:
     fields: dict[Any, Any] = {"self": 1, "event": 2, "job": 3, "run": 4, "message": 5, 7: 6, "level": 8}
+    fields["method_name"] = 9  # as structlog calls a parameter of its own
 
     async def run(self: Job, log: Any) -> None:
         self.logger.i("hello", fields)
@@ -602,8 +603,8 @@ async def test_records_carry_the_job_and_the_run_whatever_their_fields_are_calle
         ("hello", "job", "7:1"),
         ("bad", "job", "7:1"),
     ]
-    assert {key: records[0][key] for key in ("self_", "event_", "job_", "run_", "message", "7")} == {
-        **{"self_": 1, "event_": 2, "job_": 3, "run_": 4, "message": 5, "7": 6},
+    assert {key: records[0][key] for key in ("self_", "event_", "job_", "run_", "message", "7", "method_name_")} == {
+        **{"self_": 1, "event_": 2, "job_": 3, "run_": 4, "message": 5, "7": 6, "method_name_": 9},
     }
 
 

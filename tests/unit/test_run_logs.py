@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import threading
@@ -318,6 +319,23 @@ try:
 except OSError:
     print(log.path.stat().st_size == len(log.header) + log.written == len(log.header) + 5)
 """
+
+
+def test_a_spool_that_somebody_removes_costs_what_was_in_it_and_is_made_again(tmp_path: Path) -> None:
+    bucket = a_bucket(tmp_path)
+    with keeping(tmp_path, bucket=bucket) as keeper:
+        begun = Speaking(keeper)
+        record(begun, "info", "before")
+        until(lambda: list((tmp_path / "spool").rglob("*.jsonl")))
+        shutil.rmtree(tmp_path / "spool")
+        record(begun, "info", "in a file that is gone")
+        after = Speaking(keeper, run_id="7:1")
+        record(after, "info", "after")
+        after.sink.end()
+        until(lambda: has_ended(bucket, "7:1"))
+        assert messages(bucket, "7:1") == ["after"]
+        assert len(list((tmp_path / "spool").rglob(".lock"))) == 1
+    assert not list((tmp_path / "spool").iterdir())
 
 
 def test_what_does_not_fit_on_the_disk_leaves_nothing_of_itself_there(tmp_path: Path) -> None:

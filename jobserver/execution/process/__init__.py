@@ -18,6 +18,7 @@ the other side, single-threaded until the job's code runs
     zygote    imports, then forks
     keeper    waits for the end of the run, of the lease, of the lock or of the server, whichever comes first
     child     the run: the call, and its last word
+    exits     what is left to be done at its end
     lent      what the run is lent
     limiting  what it may use
     channel   messages to the server and its answers

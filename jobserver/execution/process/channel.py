@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import count
+from itertools import count as numbers
+from itertools import islice
 from typing import Any
 
 from jobserver.errors import JobCancelled, JobServerError, LockLost
@@ -19,6 +20,9 @@ from jobserver.execution.process.wire import LONGEST_DATAGRAM, Codec, receive, s
 
 LONGEST_POST = 256 * 1024
 LONGEST_FIELDS = LONGEST_DATAGRAM // 2
+LONGEST_RECORD = 1024 * 1024  # bytes, far below what the server takes for a message
+LONGEST_KEY = 200
+_now = time.time  # not a clock that the job has put in its place
 
 
 class ServerGone(JobServerError):
@@ -34,7 +38,7 @@ class Channel:
     def __init__(self, server: socket.socket, codec: Codec) -> None:
         self._server, self._codec = server, codec
         self._owner = os.getpid()
-        self._numbers = count()
+        self._numbers = numbers()
         self._asked: dict[int, Future[None]] = {}
         self._allowance = Allowance(monotonic=time.monotonic)
         self._gone = False
@@ -77,9 +81,12 @@ class Channel:
             self._send({"kind": "outcome", **outcome})
 
     def _log(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        record = {"kind": "log", "level": level, "message": storable_text(message, LONGEST_LINE // 4)}
-        shown = {str(key): self._storable(value) for key, value in fields.items()}
-        self._send({**record, "time": time.time(), "fields": shown})
+        record = {"kind": "log", "level": level, "message": storable_text(message, LONGEST_LINE // 4), "time": _now()}
+        shown = {_storable_key(key): self._storable(value) for key, value in fields.items()}
+        count = len(shown)
+        while len(encoded := self._codec.encode({**record, "fields": _first(count, shown)})) > LONGEST_RECORD:
+            count //= 2
+        self._send_encoded(encoded)
 
     def _storable(self, value: Any) -> Any:
         """Itself where it can be sent, else how it shows itself: a record is not lost for a strange field."""
@@ -96,7 +103,9 @@ class Channel:
 
     def _send(self, message: Mapping[str, Any]) -> bool:
         """Whether it went out."""
-        encoded = self._codec.encode(message)
+        return self._send_encoded(self._codec.encode(message))
+
+    def _send_encoded(self, encoded: bytes) -> bool:
         with suppress(OSError):
             send(self._server, encoded)
             return True
@@ -119,6 +128,17 @@ class Channel:
             return
         error = _error(message)
         answer.set_result(None) if error is None else answer.set_exception(error)
+
+
+def _storable_key(key: Any) -> str:
+    return storable_text(str(key).replace("\0", "\\0"), LONGEST_KEY)
+
+
+def _first(count: int, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """So many of them, and how many more there were."""
+    if count == len(fields):
+        return fields
+    return {**dict(islice(fields.items(), count)), "…": f"{len(fields) - count} more left out"}
 
 
 def _received(server: socket.socket) -> bytes | None:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from jobserver.errors import Interrupted, JobServerError
 from jobserver.execution.outcome import Outcome, OutcomeKind, completed, failed, interrupted
 from jobserver.execution.process.channel import Channel
+from jobserver.execution.process.exits import begin_anew
 from jobserver.execution.process.lent import ProcessHandles, RemoteHandles, RemoteRun
 from jobserver.execution.process.limiting import explained, impose, lift
 from jobserver.execution.process.orders import limits_of
@@ -55,8 +56,7 @@ def run_once(
     if encoded is None:  # the server has thought better of it, or is gone
         os._exit(1)
     order = codec.decode(encoded)
-    # What was registered before the fork is about the zygote; the driver's would wait for threads that are not here.
-    atexit._clear()
+    begin_anew()
     channel = Channel(server, codec)
     flush = capture(channel.log, level=order["level"])
     code = 1

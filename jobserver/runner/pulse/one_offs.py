@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from jobserver.definition import Execution, JobDefinition, JobSettings
-from jobserver.errors import DatabaseError, DefinitionError, JobServerError
+from jobserver.errors import DatabaseError, DefinitionError
 from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.wakeups import Wakeups
@@ -99,17 +99,18 @@ class OneOffs:
 
     async def _step(self) -> None:
         await self._forget_ended()
-        room = MOST_KNOWN - len(self._known.keys() - self._jobs.in_turn)
-        if room <= 0:
-            return
-        handed_over = self._handed_over.keys() - self._known.keys()
-        without = self._known.keys() | self._refused
-        for document in await self._store.due(
-            handed_over=handed_over, known=list(self._jobs), without=without, limit=room
-        ):
-            definition = await self._definition(document)
-            if definition is not None:
-                self._take_on(definition)
+        while (room := MOST_KNOWN - len(self._known.keys() - self._jobs.in_turn)) > 0:
+            handed_over = self._handed_over.keys() - self._known
+            without = self._known.keys() | self._refused
+            documents = await self._store.due(
+                handed_over=handed_over, known=list(self._jobs), without=without, limit=room
+            )
+            for document in documents:
+                definition = await self._definition(document)
+                if definition is not None:
+                    self._take_on(definition)
+            if len(documents) < room:  # else those that cannot run here may stand before others that can
+                return
 
     async def _definition(self, document: Document) -> JobDefinition | None:
         """None for what cannot run here: another server may have the file."""
@@ -120,7 +121,7 @@ class OneOffs:
             if name in self._handed_over:
                 return self._handed_over[name]
             return await self._stored(name, document["handler"])
-        except JobServerError as error:
+        except Exception as error:  # a hand may have written anything: it must not keep the others from running
             self._refused.add(name)
             _log.warning("one-off not taken on", name=name, reason=str(error), note="another server may have it")
             return None

@@ -354,3 +354,35 @@ async def test_a_file_that_is_not_there_is_left_to_another_server_and_said_once(
         assert (await server.one_off("once")).state == "queued"
         with pytest.raises(JobServerError, match="no such file"):
             await server.add_one_off_job(name="other", job=tmp_path / "absent.py")
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        {"handler": {"kind": "file", "path": "nul\0.py"}},
+        {"handler": {"kind": "file", "path": "x" * 5_000 + ".py"}},
+        {"handler": [{"kind": "file", "path": "x.py"}]},
+        {"handler": {"kind": "function", "module": 5, "name": None}},
+        {"handler": {"kind": "file", "path": "x.py"}, "name": {"no": "text"}},
+    ],
+    ids=["a path with NUL", "a path too long", "a list", "no words", "a name that is no text"],
+)
+async def test_what_a_hand_has_torn_does_not_keep_others_from_running(
+    project: Project, tmp_path: Path, torn: dict[str, Any]
+) -> None:
+    path = written(tmp_path, NOTING)
+    project.jobs.insert_one({"name": "torn", "oneOff": True, "nextRunAt": project.now(), **torn})
+    async with project.server():
+        SyncJobClient(project.db).add_one_off_job(name="whole", job=path)
+        await until(lambda: one_off(project, "whole").get("status") == "completed")
+
+
+async def test_many_that_only_another_server_can_run_do_not_stand_before_those_that_this_one_can(
+    project: Project, tmp_path: Path
+) -> None:
+    path, elsewhere = written(tmp_path, NOTING), {"kind": "file", "path": str(tmp_path / "elsewhere.py")}
+    due = {"oneOff": True, "nextRunAt": project.now(), "handler": elsewhere}
+    project.jobs.insert_many([{"name": f"elsewhere-{n}", **due} for n in range(60)])
+    SyncJobClient(project.db).add_one_off_job(name="here", job=path)
+    async with project.server():
+        await until(lambda: one_off(project, "here").get("status") == "completed")
