@@ -45,15 +45,13 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under their columns; cells that are a status have its colour, those of `whole` are never broken."""
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=column in whole or not self._console.is_terminal)
-        for row in rows:
-            table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
-        self._console.print(table)
+        from jobserver.cli.tables import tables
+
+        coloured = [[Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row] for row in rows]
+        for piece in tables(columns, coloured, whole=whole, room=self._console.width):
+            self._console.print(piece)
 
 
 def deliver(answer: Answer, *, as_json: bool) -> None:

@@ -33,6 +33,7 @@ Exit codes:
     1  could not start: settings, or no MongoDB and --no-wait
     2  wrong usage
    70  a fault of jobserver itself, or workers that keep dying
+   75  has done enough (recycle_after_runs, recycle_memory): start it again; never under --workers
   130  hurried by a second signal: what still ran was cut off and given back
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-from jobserver.words import one_line, plain, took, value
+from jobserver.words import clock, one_line, plain, took, value
 
 Record = Mapping[str, Any]
 
@@ -161,9 +161,40 @@ def _not_started(record: Record) -> tuple[str, str, str]:
     return "!", "yellow", f"{record.get('name')} did not start its run of {due}: {record.get('reason')}"
 
 
+def _occurrences_skipped(record: Record) -> tuple[str, str, str]:
+    first, last = _local(record, "first"), _local(record, "last")
+    runs = f"1 run, of {first}" if record.get("count") == 1 else f"{record.get('count')} runs, {first} to {last}"
+    return (
+        "!",
+        "yellow",
+        f"{record.get('name')} leaves out {runs}: {record.get('reason')} (misfire: {record.get('misfire')})",
+    )
+
+
+def _run_stopping(record: Record) -> tuple[str, str, str]:
+    name = record.get("name")
+    match record.get("step"):
+        case "told":
+            return "·", "", f"{name} is told to stop: {record.get('reason')}"
+        case "interrupted":
+            return "!", "yellow", f"{name} was told to stop and goes on: it is interrupted"
+        case "stopped":
+            return "!", "yellow", f"{name} goes on after its grace: a process is killed, other code cannot be"
+        case _:
+            return "!", "yellow", f"{name} is {record.get('step')}"
+
+
+def _run_does_not_stop(record: Record) -> tuple[str, str, str]:
+    return "✗", "red", f"{record.get('name')} does not stop: {record.get('note')}"
+
+
 def _config_applied(record: Record) -> tuple[str, str, str]:
     switched = {"True": ["is enabled"], "False": ["is disabled"]}.get(str(record.get("enabled")), [])
-    changes = [f"{key} {item}" for key, item in _fields(record) if key not in ("name", "enabled")]
+    changes = [
+        f"no {key} of its own" if item == "None" else f"{key} {item}"
+        for key, item in _fields(record)
+        if key not in ("name", "enabled")
+    ]
     words = [*switched, f"now has {', '.join(changes)}"] if changes else switched
     return "~", "cyan", f"{record.get('name')} {', '.join(words)}"
 
@@ -260,6 +291,9 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "job file broken": _job_file_broken,
     "job file sound": _job_file_sound,
     "occurrence not started": _not_started,
+    "occurrences skipped": _occurrences_skipped,
+    "run stopping": _run_stopping,
+    "run does not stop": _run_does_not_stop,
     "config applied": _config_applied,
     "config refused": _config_refused,
     "server stopping": _server_stopping,
@@ -304,6 +338,12 @@ def _listed(names: Any) -> str:
 
 def _tail(record: Record) -> str:
     return f": {_error(record)}" if record.get("error") else ""
+
+
+def _local(record: Record, key: str) -> str:
+    """A moment in ISO form as the clock here shows it, with its date where that is another day than the record's."""
+    moment, told = datetime.fromisoformat(str(record.get(key))), record.get("timestamp")
+    return clock(moment, told if isinstance(told, datetime) else moment)
 
 
 def _clock(record: Record) -> str:

@@ -223,6 +223,17 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
             {"name": "api:x", "enabled": "True", "priority": "5"},
             "~ api:x is enabled, now has priority 5",
         ),
+        ("config applied", {"name": "api:x", "execution": "None"}, "~ api:x now has no execution of its own"),
+        (
+            "run stopping",
+            {"name": "api:x", "step": "told", "reason": "cancelled by a client"},
+            "· api:x is told to stop: cancelled by a client",
+        ),
+        (
+            "run does not stop",
+            {"name": "api:x", "note": "its code goes on"},
+            "✗ api:x does not stop: its code goes on",
+        ),
         (
             "config refused",
             {"name": "api:x", "field": "retry.delay", "message": "'soon' is not a length"},
@@ -270,6 +281,16 @@ def test_each_event_has_its_words_and_an_unknown_one_is_shown_as_it_is(
     terminal: Terminal, event: str, fields: dict[str, Any], line: str
 ) -> None:
     assert shown(terminal, event, **fields) == line
+
+
+def test_runs_that_were_left_out_are_told_by_the_clock_here(terminal: Terminal) -> None:
+    facts = {"name": "api:x", "reason": "missed", "misfire": "latest", "last": "2026-11-21T11:00:05+00:00"}
+    one = shown(terminal, "occurrences skipped", count=1, first=facts["last"], level="warning", **facts)
+    last = f"{datetime(2026, 11, 21, 11, 0, 5, tzinfo=UTC).astimezone():%H:%M:%S}"
+    assert one == f"! api:x leaves out 1 run, of {last}: missed (misfire: latest)"
+    first = datetime(2026, 11, 18, 11, tzinfo=UTC)
+    more = shown(terminal, "occurrences skipped", count=13, first=first.isoformat(), level="warning", **facts)
+    assert f"leaves out 13 runs, {first.astimezone():%Y-%m-%d %H:%M} to {last}: missed" in more
 
 
 def test_what_a_job_says_is_its_own_even_in_our_words(terminal: Terminal) -> None:

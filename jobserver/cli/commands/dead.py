@@ -65,12 +65,19 @@ def _show_in_full(screen: Screen, found: Sequence[OccurrenceView], now: datetime
         screen.line(f"{each.id}  {each.name}  failed {when(each.failed_at, now)}", style="bold")
         if each.data is not None:
             screen.line(f"data: {value(each.data, WHOLE)}")
-        screen.line(f"{(each.stack or each.error or 'no error is known').rstrip()}\n")
+        screen.line(f"{_whole(each)}\n")
+
+
+def _whole(each: OccurrenceView) -> str:
+    """The traceback, and below it what was said where that says more: which limit it was, or which exit code."""
+    stack, said = (each.stack or "").rstrip(), (each.error or "").rstrip()
+    return "\n".join(part for part in (stack, said if said not in stack else "") if part) or "no error is known"
 
 
 def _why(each: OccurrenceView) -> str:
-    """The last line of the traceback, which names the error's class; one that a crash has ended has no traceback."""
+    """What was said of the error, with its class where the traceback ends in the same words."""
+    said = one_line(each.error, WHOLE)
     if each.poison:
-        return f"{one_line(each.error)} [{each.crashes} crashes]"
+        return f"{one_line(said)} [{each.crashes} crashes]"
     lines = [line for line in (each.stack or "").splitlines() if line and not line[0].isspace()]
-    return one_line(lines[-1] if lines else each.error)
+    return one_line(lines[-1] if lines and said in lines[-1] else each.error)

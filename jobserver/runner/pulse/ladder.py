@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import structlog
 
+from jobserver.lengths import describe_length
 from jobserver.runner.pulse.run import Run, Stop
 from jobserver.store.documents import StopStep
 
@@ -63,7 +64,7 @@ class Ladder:
 
     def limit(self, run: Run, longest: timedelta) -> None:
         """Stop this run once it has taken so long."""
-        reason = f"it took longer than its max_execution_time of {longest}"
+        reason = f"it took longer than its max_execution_time of {describe_length(longest)}"
         loop = asyncio.get_running_loop()
         run.overtime = loop.call_later(longest.total_seconds(), self.begin, run, Stop.OVERTIME, reason)
 

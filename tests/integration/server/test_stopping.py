@@ -121,7 +121,7 @@ async def test_a_run_over_its_longest_time_is_stopped_and_has_failed(
         document = await project.ended(id_, "failed")
         (run,) = await until(lambda: project.runs(name))
         project.open()
-    assert "max_execution_time of 0:00:00.5" in document["lastError"]
+    assert "max_execution_time of 500 milliseconds" in document["lastError"]
     assert "deadlineAt" not in document
     assert [each["step"] for each in run["stopSteps"]] == steps
     assert (document["failCount"], document.get("crashes")) == (1, None)
