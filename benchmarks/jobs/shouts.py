@@ -41,6 +41,25 @@ class Thread(Job):
         return {"said": said}
 
 
+class Process(Job):
+    """Prints, past our own logger."""
+
+    name = "api:shouts_process"
+    schedule = "manual"
+    execution = "process"
+
+    def run(self, data):
+        said = 0
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < data["seconds"]:
+            if said < passed * data["per_second"]:
+                for _ in range(AT_ONCE):
+                    print(LINE)
+                said += AT_ONCE
+            time.sleep(0.001)
+        return {"said": said}
+
+
 class Lag(Job):
     """How many milliseconds each of its short sleeps was too long: sorted, at most 1000 of them."""
 
