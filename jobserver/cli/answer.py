@@ -41,7 +41,7 @@ class Screen:
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """One line, taken literally."""
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under their columns; cells that are a status have its colour, those of `whole` are never broken."""

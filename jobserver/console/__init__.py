@@ -10,6 +10,7 @@ stops neither the event loop nor the heartbeat. What does not fit is counted, an
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class Console:
 @contextmanager
 def console(*, as_json: bool, verbose: bool = False, worker: int | None = None) -> Iterator[Console]:
     """Take over all logging of this process until the end; `worker` is its number under a supervisor."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text at all
     terminal = None
     if not as_json and sys.stdout.isatty():
         terminal = Terminal(palette=Palette.of(sys.stdout), verbose=verbose, worker=worker)

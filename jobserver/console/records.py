@@ -65,8 +65,11 @@ class RecordWriter:
             try:
                 self._stream.write("".join(f"{line}\n" for line in lines if line))
                 self._stream.flush()
-            except (OSError, ValueError):
+            except (BrokenPipeError, ValueError):
                 return  # the reader is gone, or the stream is closed: nothing can be said any more
+            except OSError:  # the disk is full, and will not be for ever
+                with self._changed:
+                    self._dropped += len(batch)
 
     def _next_batch(self) -> list[Item] | None:
         with self._changed:

@@ -16,6 +16,9 @@ from jobserver.execution.run_log import RunIdentity
 ErrorHandler = Callable[[str, str, BaseException], Any]
 MessageHandler = Callable[[str, str, Any], Any]
 
+# Neither `sys.exit` nor a future that somebody has cancelled may end the server, or the run that is being settled.
+WHAT_IT_RAISES = (Exception, asyncio.CancelledError, SystemExit)
+
 _log = structlog.get_logger("jobserver")
 
 
@@ -42,7 +45,7 @@ class Told:
         # A context of its own: this may be called from a run, whose name must not be on our records.
         try:
             answer = Context().run(handler, run.name, run.run_id, what)
-        except Exception:
+        except WHAT_IT_RAISES:
             _log.exception("handler failed", handler=which, name=run.name, run=run.run_id)
             return
         if inspect.isawaitable(answer):
@@ -54,5 +57,5 @@ class Told:
 async def _finished(answer: Any, which: str, run: RunIdentity) -> None:
     try:
         await answer
-    except Exception:
+    except WHAT_IT_RAISES:
         _log.exception("handler failed", handler=which, name=run.name, run=run.run_id)

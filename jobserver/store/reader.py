@@ -11,7 +11,7 @@ from bson import ObjectId
 from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 
-from jobserver.errors import DatabaseError
+from jobserver.errors import DatabaseError, DataError
 from jobserver.store.admission import slots_of
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
@@ -251,6 +251,8 @@ def asking(what: str) -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise DatabaseError(f"{what} could not be read: {what_mongodb_said(error)}") from error
+    except (UnicodeEncodeError, OverflowError) as error:  # half a sign, a number of twenty digits: nothing is called so
+        raise DataError(f"{what} cannot be looked for: {error}") from error
 
 
 def id_of(written: str) -> Any:

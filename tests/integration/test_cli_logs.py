@@ -102,6 +102,13 @@ def test_an_unknown_run_is_refused_with_the_way_to_the_known_ones(running: Proje
         assert "`jobserver runs` lists" in running.refused("logs", id_)
 
 
+@pytest.mark.parametrize("written", ["half \udcff:1", f"x:{10**22}"], ids=["no text", "too large a number"])
+def test_what_nothing_can_be_called_is_refused_without_a_traceback(running: Project, written: str) -> None:
+    refused = running.call("logs", written)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: a run cannot be looked for: ")
+
+
 def test_a_run_that_has_logged_nothing_says_so(running: Project) -> None:
     done = json.loads(running.call("run", "api:silent", "--wait", "--json").stdout)
     said = eventually(

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,6 +187,43 @@ def test_a_reader_who_is_gone_ends_the_writing_and_nothing_else() -> None:
     writer.close()
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_a_disk_that_was_full_for_a_while_does_not_end_the_writing() -> None:
+    class Disk(io.StringIO):
+        room, refused = threading.Event(), threading.Event()
+
+        def write(self, text: str) -> int:
+            if not self.room.is_set():
+                self.refused.set()
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    disk = Disk()
+    writer = RecordWriter(disk, line_of=lambda record: json_line(record, facts={}))
+    writer.take({"event": "lost"})
+    assert disk.refused.wait(10)
+    disk.room.set()
+    writer.take({"event": "kept"})
+    writer.take({"event": "last"})
+    writer.close()
+    records = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert [record["event"] for record in records if record["event"] != "log records dropped"] == ["kept", "last"]
+    assert [record["count"] for record in records if record["event"] == "log records dropped"] == [1]
+
+
+def test_what_is_no_text_is_shown_by_its_codes_and_does_not_end_the_writing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    program = """if True:
+        import structlog
+        from jobserver.console import console
+        with console(as_json=True):
+            structlog.get_logger("jobserver").info("found", path="b\\udcff.py")
+    """
+    with path.open("wb") as out:
+        environ = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+        subprocess.run([sys.executable, "-c", program], stdout=out, env=environ, check=True, timeout=20)
+    assert json.loads(path.read_bytes())["path"] == "b\udcff.py"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_another_time_or_other_code_is_another_checksum(tmp_path: Path) -> None:
         (5, "is neither a function nor a path"),
         ("report.txt", "neither a path to a .py file"),
         ("absent.py", "there is no such file"),
+        ("nul\0.py", "is no path"),
         ("a-b:c", "is not of the form"),
         ("nowhere.at:all", "there is no module 'nowhere'"),
         ("math:sqrt", "has no Python source"),
@@ -133,6 +134,11 @@ def test_another_time_or_other_code_is_another_checksum(tmp_path: Path) -> None:
 def test_what_cannot_be_a_job_is_refused_with_the_reason(job: Any, why: str) -> None:
     with pytest.raises(DefinitionError, match=why):
         defined(job, name="x")
+
+
+def test_an_empty_name_is_not_taken_for_none(tmp_path: Path) -> None:
+    for job in (top_level, file(tmp_path, "def run(): ...")):
+        assert defined(job, name="").name == ""  # whoever stores it refuses it as any other name
 
 
 def test_a_function_inside_another_is_refused_offloaded_and_runs_in_turn(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobserver.errors import DataError
-from jobserver.execution.process.endings import Ended
+from jobserver.execution.process.endings import Ended, outcome_by
 from jobserver.execution.process.lines import LONGEST_LINE, Allowance, Lines
 from jobserver.execution.process.wire import LONGEST_DATAGRAM, BadMessage, receive, send, socket_pair
+from jobserver.limits import Limits
 from jobserver.store.wire import BsonCodec
 
 
@@ -120,3 +123,17 @@ def test_what_can_be_stored_can_be_sent_and_nothing_else() -> None:
 )
 def test_the_last_word_of_a_keeper(said: bytes, ended: Ended | None) -> None:
     assert Ended.parse(said) == ended
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-signal.SIGXCPU, "used up its processor time: limits.cpu is 1 second"),
+        (-signal.SIGKILL, "was killed by SIGKILL, as is what goes on after its processor time: limits.cpu is 1 second"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+    ],
+)
+def test_a_run_that_the_kernel_has_killed_says_which_limit_it_may_have_been(code: int, words: str) -> None:
+    run: Any = None
+    limits = Limits(cpu=timedelta(seconds=1))
+    assert outcome_by(Ended(code=code, reason=""), run, limits, told=False).message == words

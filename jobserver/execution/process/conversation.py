@@ -185,7 +185,7 @@ class Conversation:
             self._take(self._terms.codec.decode(encoded))
         except BlockingIOError:
             return False
-        except (BadMessage, DataError, KeyError, ValueError, TypeError, OSError) as error:
+        except (BadMessage, DataError, LookupError, ValueError, TypeError, ArithmeticError, OSError) as error:
             self._refuse(error)
             return False
         return True

@@ -55,8 +55,12 @@ def _by_exit_code(code: int, limits: Limits) -> Outcome:
         return failed(JobCancelled(f"ended the process with exit code {EXIT_CANCELLED}"))
     if code > 0:
         return failed(RemoteError(f"ended the process with exit code {code}"))
-    if -code == signal.SIGXCPU and isinstance(limits.cpu, timedelta):
-        return failed(RemoteError(f"used up its processor time: limits.cpu is {describe_length(limits.cpu)}"))
+    if isinstance(limits.cpu, timedelta):
+        limit = f"limits.cpu is {describe_length(limits.cpu)}"
+        if -code == signal.SIGXCPU:
+            return failed(RemoteError(f"used up its processor time: {limit}"))
+        if -code == signal.SIGKILL:  # the kernel's word to code that ignores the other, but the last word of others too
+            return failed(RemoteError(f"was killed by SIGKILL, as is what goes on after its processor time: {limit}"))
     return failed(RemoteError(f"was killed by {_signal_name(-code)}"))
 
 

@@ -52,7 +52,7 @@ def define_handed(handed: Handed) -> JobDefinition:
         handler = read_function(job, offloaded=handed.offloaded)
     else:
         raise DefinitionError(path=repr(job), message="is neither a function nor a path nor 'package.module:function'")
-    return _defined(handler, replace(handed, name=handed.name or handler.stem))
+    return _defined(handler, replace(handed, name=handler.stem if handed.name is None else handed.name))
 
 
 def define_stored(name: str, stored: Mapping[str, Any]) -> JobDefinition:

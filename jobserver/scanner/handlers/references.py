@@ -70,6 +70,8 @@ def _dotted(job: str) -> tuple[str, str]:
 
 
 def _require_py(job: str | Path) -> None:
+    if "\0" in str(job):
+        raise DefinitionError(path=repr(str(job)), message="is no path: it holds a NUL")
     if not str(job).endswith(".py"):
         raise DefinitionError(
             path=str(job), message="is neither a path to a .py file nor of the form 'package.module:function'"

@@ -171,11 +171,20 @@ async def test_it_uses_a_worker_message_handler_when_a_job_sends_a_message(proje
         await server.shutdown()
 
 
-async def test_a_handler_that_raises_is_logged_and_hurts_nobody(project: Project, log: list[Any]) -> None:
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize(
+    "raised", [RuntimeError("the handler itself"), SystemExit(3), asyncio.CancelledError()], ids=repr
+)
+async def test_a_handler_that_raises_is_logged_and_hurts_nobody(
+    project: Project, log: list[Any], raised: BaseException, is_async: bool
+) -> None:
     def handler(name: str, run: str, error: BaseException) -> None:
-        raise RuntimeError("the handler itself")
+        raise raised
 
-    server = await JobServer.create(config=project.settings(), error_handler=handler)
+    async def handler_async(name: str, run: str, error: BaseException) -> None:
+        raise raised
+
+    server = await JobServer.create(config=project.settings(), error_handler=handler_async if is_async else handler)
     try:
         await server.start()
         await server.add_job(name="fails", job=fails)

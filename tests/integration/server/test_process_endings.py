@@ -145,6 +145,29 @@ threading.Thread(target=lambda: (time.sleep(0.1), note(db, thread=True))).start(
         assert len(project.notes(at_exit=True)) == len(project.notes(thread=True)) == 1
 
 
+NO_RECORD = """
+import bson, socket
+said = {{"kind": "log", "level": "info", "message": "x", "time": 0.0, "fields": {{}}, **{change}}}
+for number in map(int, os.listdir("/proc/self/fd")):
+    try:
+        with socket.socket(fileno=os.dup(number)) as found:
+            found.send(bson.encode(said))
+    except OSError:
+        pass
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("change", ["{'time': 1e300}", "{'time': None}", "{'fields': 5}", "{'kind': []}"])
+async def test_a_last_message_that_makes_no_sense_fails_the_run_and_frees_its_place(
+    project: Project, change: str
+) -> None:
+    name = in_process(project, "talks", NO_RECORD.format(change=change), extra="concurrency = 1")
+    async with project.server():
+        for _ in range(2):
+            assert (await ended(project, project.enqueue(name)))["status"] == "failed"
+
+
 async def test_a_run_that_writes_nonsense_to_its_server_is_killed_and_fails(project: Project) -> None:
     name, other = in_process(project, "talks", NONSENSE), in_process(project, "other", "return 1")
     async with project.server():
