@@ -208,6 +208,11 @@ def _server_stopping(_record: Record) -> tuple[str, str, str]:
     return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
 
 
+def _waiting_for_runs(record: Record) -> tuple[str, str, str]:
+    runs = "1 run has" if record.get("running") == 1 else f"{record.get('running')} runs have"
+    return "·", "", f"{runs} at most {took(_milliseconds(record.get('at_most_seconds')))} to end"
+
+
 def _server_could_not_start(record: Record) -> tuple[str, str, str]:
     return "✗", "red", f"could not start: {record.get('error')}"
 
@@ -268,7 +273,7 @@ def _lock_taken_back(record: Record) -> tuple[str, str, str]:
 
 def _loop_blocked(record: Record) -> tuple[str, str, str]:
     seconds = record.get("seconds")
-    lasted = took(seconds * 1_000) if isinstance(seconds, int | float) else "some time"
+    lasted = took(_milliseconds(seconds)) if isinstance(seconds, int | float) else "some time"
     where = f" at {record['where']}" if record.get("where") else ""
     name, _, run = str(record.get("job") or "").partition(" ")
     if not name:
@@ -297,6 +302,7 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "config applied": _config_applied,
     "config refused": _config_refused,
     "server stopping": _server_stopping,
+    "waiting for runs": _waiting_for_runs,
     "server could not start": _server_could_not_start,
     "server stopped": _server_stopped,
     "event loop blocked": _loop_blocked,
@@ -337,7 +343,12 @@ def _listed(names: Any) -> str:
 
 
 def _tail(record: Record) -> str:
-    return f": {_error(record)}" if record.get("error") else ""
+    said = record.get("error") or record.get("reason")
+    return f": {one_line(str(said), 160)}" if said else ""
+
+
+def _milliseconds(seconds: Any) -> float | None:
+    return seconds * 1_000 if isinstance(seconds, int | float) else None
 
 
 def _local(record: Record, key: str) -> str:

@@ -205,6 +205,7 @@ def test_a_reader_who_is_gone_ends_the_writing_and_nothing_else() -> None:
             "✗ api:x failed after 5 ms: ValueError: no",
         ),
         ({"status": "cancelled", "duration_ms": 5}, "! api:x cancelled after 5 ms"),
+        ({"status": "cancelled", "duration_ms": 5, "reason": "no shop"}, "! api:x cancelled after 5 ms: no shop"),
         ({"status": "lock lost", "duration_ms": 5}, "! api:x lock lost after 5 ms"),
     ],
 )
@@ -273,6 +274,7 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
             {"worker": 2, "how": "exit code 3", "restart_in_ms": 2000},
             "! worker 2 ended: exit code 3; it is started again in 2.0 s",
         ),
+        ("waiting for runs", {"running": 1, "at_most_seconds": 25.0}, "· 1 run has at most 25.0 s to end"),
         ("server stopped", {"exit_code": 70}, "✗ stopped with exit code 70"),
         ("something new", {"count": 3, "text": "a b"}, "· something new  count=3 text=a b"),
     ],
