@@ -134,10 +134,10 @@ class DataError(JobServerError):
 
 
 class UnknownJob(JobServerError):
-    """No job of that name is known."""
+    """No job of that name is known; `what` is the kind of it that was meant."""
 
-    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
-        super().__init__(f"unknown job {name!r}{did_you_mean(name, known)}")
+    def __init__(self, name: str, known: Iterable[str] = (), *, what: str = "job") -> None:
+        super().__init__(f"unknown {what} {name!r}{did_you_mean(name, known)}")
         self.name = name
 
 

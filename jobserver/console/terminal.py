@@ -171,6 +171,10 @@ def _occurrences_skipped(record: Record) -> tuple[str, str, str]:
     )
 
 
+def _one_off_not_taken_on(record: Record) -> tuple[str, str, str]:
+    return "!", "yellow", f"one-off {record.get('name')} cannot run here, {record.get('note')}: {record.get('reason')}"
+
+
 def _run_stopping(record: Record) -> tuple[str, str, str]:
     name = record.get("name")
     match record.get("step"):
@@ -297,6 +301,7 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "job file sound": _job_file_sound,
     "occurrence not started": _not_started,
     "occurrences skipped": _occurrences_skipped,
+    "one-off not taken on": _one_off_not_taken_on,
     "run stopping": _run_stopping,
     "run does not stop": _run_does_not_stop,
     "config applied": _config_applied,

@@ -274,6 +274,11 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
             {"worker": 2, "how": "exit code 3", "restart_in_ms": 2000},
             "! worker 2 ended: exit code 3; it is started again in 2.0 s",
         ),
+        (
+            "one-off not taken on",
+            {"name": "tidy", "reason": "/x/tidy.py: there is no such file", "note": "another server may have it"},
+            "! one-off tidy cannot run here, another server may have it: /x/tidy.py: there is no such file",
+        ),
         ("waiting for runs", {"running": 1, "at_most_seconds": 25.0}, "· 1 run has at most 25.0 s to end"),
         ("server stopped", {"exit_code": 70}, "✗ stopped with exit code 70"),
         ("something new", {"count": 3, "text": "a b"}, "· something new  count=3 text=a b"),
