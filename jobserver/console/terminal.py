@@ -332,7 +332,9 @@ def _as_it_is(record: Record, event: str) -> tuple[str, str, str]:
 
 
 def _fields(record: Record) -> list[tuple[str, str]]:
-    return [(key, _short(item)) for key, item in record.items() if key not in _ENVELOPE]
+    """Those that say something: a line without more is what was printed."""
+    items = record.items()
+    return [(key, _short(item)) for key, item in items if key not in _ENVELOPE and (key, item) != ("stream", "stdout")]
 
 
 def _short(item: Any) -> str:

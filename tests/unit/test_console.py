@@ -305,6 +305,12 @@ def test_what_a_job_says_is_its_own_even_in_our_words(terminal: Terminal) -> Non
     assert said == "· api:x: server stopped  n=1"
 
 
+def test_what_is_printed_stands_alone_and_only_stderr_is_named(terminal: Terminal) -> None:
+    said = {"logger": "jobserver.run", "job": "api:x", "run": "id:1"}
+    assert shown(terminal, "half of it", stream="stdout", **said) == "· api:x: half of it"
+    assert shown(terminal, "half of it", stream="stderr", **said) == "· api:x: half of it  stream=stderr"
+
+
 def test_a_broken_file_is_shown_with_its_traceback(terminal: Terminal) -> None:
     lines = shown(terminal, "job file broken", level="error", error="x.py: no", traceback="Traceback:\n  line 1\n")
     assert lines.splitlines() == ["✗ x.py: no", "  Traceback:", "    line 1"]
