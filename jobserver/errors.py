@@ -134,10 +134,10 @@ class DataError(JobServerError):
 
 
 class UnknownJob(JobServerError):
-    """No job of that name is known."""
+    """No job of that name is known; `what` is the kind of it that was meant."""
 
-    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
-        super().__init__(f"unknown job {name!r}{did_you_mean(name, known)}")
+    def __init__(self, name: str, known: Iterable[str] = (), *, what: str = "job") -> None:
+        super().__init__(f"unknown {what} {name!r}{did_you_mean(name, known)}")
         self.name = name
 
 
@@ -217,4 +217,4 @@ class EmbeddedMongoError(DatabaseError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or nothing."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {str(close[0])!r}?" if close else ""  # of an enum its word, not its class

@@ -192,7 +192,8 @@ def runs(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this job's.")] = None,
     *,
     status: Annotated[
-        str | None, typer.Option("--status", "-s", metavar="STATUS", help="running, completed, failed, cancelled …")
+        str | None,
+        typer.Option("--status", "-s", metavar="STATUS", help="running, completed, failed, cancelled, skipped."),
     ] = None,
     limit: LimitOption = 20,
     config: ConfigOption = None,
@@ -265,7 +266,7 @@ def rollback(
 
 
 command("tasks", short_help="List tasks: when each runs, and after which other.", epilog=TASKS_EPILOG)(tasks)
-command("cancel", short_help="End tasks and waiting jobs for good.", epilog=CANCEL_EPILOG)(cancel)
+command("cancel", short_help="End a task, or a run in whatever it does.", epilog=CANCEL_EPILOG)(cancel)
 
 
 @command(short_help="List what gave up.", epilog="\b\nExample:  jobserver dead api:report")
@@ -289,7 +290,9 @@ def dead(
 def retry(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids that `dead` lists.")] = None,
     *,
-    all_of: Annotated[str | None, typer.Option("--all", metavar="NAME", help="All of this job.")] = None,
+    all_of: Annotated[
+        str | None, typer.Option("--all", metavar="NAME", help="All of this job that `dead` lists.")
+    ] = None,
     config: ConfigOption = None,
     uri: UriOption = None,
     database: DatabaseOption = None,

@@ -69,7 +69,9 @@ def _record(text: str) -> dict[str, Any]:
 
 
 def _items(fields: Any) -> list[tuple[str, Any]]:
-    return [(str(key), item) for key, item in fields.items()] if isinstance(fields, dict) else []
+    """Those that say something: a line without more is what was printed, `stream=stderr` tells the other."""
+    found = [(str(key), item) for key, item in fields.items()] if isinstance(fields, dict) else []
+    return [each for each in found if each != ("stream", "stdout")]
 
 
 def _value(item: Any) -> str:

@@ -42,7 +42,7 @@ def cancel(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End tasks for good, and what waits to start after them; or one run.
+    """End tasks and waiting jobs for good, and what waits to start after them; or one run alone.
 
     What runs is told to stop, and stopped after cancel_grace if it does not listen.
     """

@@ -171,6 +171,10 @@ def _occurrences_skipped(record: Record) -> tuple[str, str, str]:
     )
 
 
+def _one_off_not_taken_on(record: Record) -> tuple[str, str, str]:
+    return "!", "yellow", f"one-off {record.get('name')} cannot run here, {record.get('note')}: {record.get('reason')}"
+
+
 def _run_stopping(record: Record) -> tuple[str, str, str]:
     name = record.get("name")
     match record.get("step"):
@@ -206,6 +210,11 @@ def _config_refused(record: Record) -> tuple[str, str, str]:
 
 def _server_stopping(_record: Record) -> tuple[str, str, str]:
     return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
+
+
+def _waiting_for_runs(record: Record) -> tuple[str, str, str]:
+    runs = "1 run has" if record.get("running") == 1 else f"{record.get('running')} runs have"
+    return "·", "", f"{runs} at most {took(_milliseconds(record.get('at_most_seconds')))} to end"
 
 
 def _server_could_not_start(record: Record) -> tuple[str, str, str]:
@@ -268,7 +277,7 @@ def _lock_taken_back(record: Record) -> tuple[str, str, str]:
 
 def _loop_blocked(record: Record) -> tuple[str, str, str]:
     seconds = record.get("seconds")
-    lasted = took(seconds * 1_000) if isinstance(seconds, int | float) else "some time"
+    lasted = took(_milliseconds(seconds)) if isinstance(seconds, int | float) else "some time"
     where = f" at {record['where']}" if record.get("where") else ""
     name, _, run = str(record.get("job") or "").partition(" ")
     if not name:
@@ -292,11 +301,13 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "job file sound": _job_file_sound,
     "occurrence not started": _not_started,
     "occurrences skipped": _occurrences_skipped,
+    "one-off not taken on": _one_off_not_taken_on,
     "run stopping": _run_stopping,
     "run does not stop": _run_does_not_stop,
     "config applied": _config_applied,
     "config refused": _config_refused,
     "server stopping": _server_stopping,
+    "waiting for runs": _waiting_for_runs,
     "server could not start": _server_could_not_start,
     "server stopped": _server_stopped,
     "event loop blocked": _loop_blocked,
@@ -321,7 +332,9 @@ def _as_it_is(record: Record, event: str) -> tuple[str, str, str]:
 
 
 def _fields(record: Record) -> list[tuple[str, str]]:
-    return [(key, _short(item)) for key, item in record.items() if key not in _ENVELOPE]
+    """Those that say something: a line without more is what was printed."""
+    items = record.items()
+    return [(key, _short(item)) for key, item in items if key not in _ENVELOPE and (key, item) != ("stream", "stdout")]
 
 
 def _short(item: Any) -> str:
@@ -337,7 +350,12 @@ def _listed(names: Any) -> str:
 
 
 def _tail(record: Record) -> str:
-    return f": {_error(record)}" if record.get("error") else ""
+    said = record.get("error") or record.get("reason")
+    return f": {one_line(str(said), 160)}" if said else ""
+
+
+def _milliseconds(seconds: Any) -> float | None:
+    return seconds * 1_000 if isinstance(seconds, int | float) else None
 
 
 def _local(record: Record, key: str) -> str:

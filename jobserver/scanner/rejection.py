@@ -34,9 +34,14 @@ def import_failure(path: str, error: BaseException) -> ScanProblem:
 
 
 def traceback_from(error: BaseException, path: str) -> str:
-    """The formatted traceback from the first line of `path` on: how the scanner got there is of no use to anyone."""
-    text = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__, path)))
-    return trimmed(text)
+    """The formatted traceback from the first line of `path` on: how the scanner got there is of no use to anyone.
+
+    Empty for an error of ours that no line of the file has raised: its message says all.
+    """
+    own = _own_frames(error.__traceback__, path)
+    if own is None and isinstance(error, JobServerError):
+        return ""
+    return trimmed("".join(traceback.format_exception(type(error), error, own)))
 
 
 def trimmed(text: str) -> str:

@@ -13,7 +13,7 @@ from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import RESET_FIELDS
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
 from jobserver.store.expressions import NOW, literal
-from jobserver.store.states import TRANSITIONS, Transition
+from jobserver.store.states import TRANSITIONS, Status, Transition
 
 OVERRIDES = ("enabled", *RESET_FIELDS)
 
@@ -40,11 +40,13 @@ class Editor:
 
     def revive(self, ids: Sequence[Any]) -> int:
         """Give these documents one more go, from now and with all their attempts; counts those that had given up."""
-        return self._revive({"_id": {"$in": list(ids)}})
+        given_up = {"status": {"$in": list(TRANSITIONS[Transition.REVIVE].sources)}, "nextRunAt": None}
+        return self._revive({"_id": {"$in": list(ids)}, **given_up})
 
     def revive_all(self, name: str) -> int:
-        """The same for everything of one job that had given up: neither what somebody cancelled, nor what waits."""
-        return self._revive({"name": name, "withdrawn": {"$ne": True}, "follows": {"$exists": False}})
+        """The same for all of one job that has failed: neither what was cancelled (also by itself), nor what waits."""
+        failed = {"status": Status.FAILED, "nextRunAt": None}
+        return self._revive({"name": name, **failed, "withdrawn": {"$ne": True}, "follows": {"$exists": False}})
 
     def _edit(self, name: str, values: Document, removed: Sequence[str]) -> bool:
         wanted = {field: literal(value) for field, value in values.items()}
@@ -66,8 +68,7 @@ class Editor:
         raise UnknownJob(name, [other for other in known if isinstance(other, str)])
 
     def _revive(self, which: Document) -> int:
-        given_up = {"status": {"$in": list(TRANSITIONS[Transition.REVIVE].sources)}, "nextRunAt": None}
         try:
-            return self._jobs.update_many({**which, **given_up}, transitions.revive()).modified_count
+            return self._jobs.update_many(which, transitions.revive()).modified_count
         except PyMongoError as error:
             raise DatabaseError(f"jobs could not be retried: {what_mongodb_said(error)}") from error

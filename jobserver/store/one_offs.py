@@ -115,7 +115,7 @@ def read(desk: Desk, name: str) -> Steps[OneOff]:
     found = yield from find(desk, name)
     if found is None:
         others = yield desk.jobs.find({"oneOff": True}, {"name": 1}).limit(MOST_HINTS).to_list()
-        raise UnknownJob(name, [str(each["name"]) for each in others])
+        raise UnknownJob(name, [str(each["name"]) for each in others], what="one-off job")
     return found
 
 

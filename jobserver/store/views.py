@@ -91,6 +91,7 @@ class OccurrenceView:
     result: Any
     error: str | None
     stack: str | None
+    cancel_reason: str | None
     data: Any
 
     @classmethod
@@ -112,6 +113,7 @@ class OccurrenceView:
             result=document.get("result"),
             error=text(document.get("lastError")),
             stack=text(document.get("stack")),
+            cancel_reason=text(document.get("cancelReason")),
             data=document.get("data"),
         )
 

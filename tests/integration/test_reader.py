@@ -276,13 +276,14 @@ def test_restoring_a_version_brings_back_its_overrides_and_no_others(db: Db) -> 
 
 
 def test_only_what_gave_up_is_revived(db: Db, now: datetime) -> None:
-    failed, waiting, running, named = (ObjectId() for _ in range(4))
+    failed, waiting, running, named, ended = (ObjectId() for _ in range(5))
     db.pulseJobs.insert_many(
         [
             {"_id": failed, "name": "x", "status": "failed", "attempt": 4, "poison": True},
             {"_id": waiting, "name": "x", "status": "failed", "nextRunAt": now},
             {"_id": running, "name": "x", "status": "running", "lockToken": "t"},
             {"_id": named, "name": "y", "status": "failed"},
+            {"_id": ended, "name": "y", "status": "cancelled"},
         ]
     )
     editor = Editor(db, NAMES, by="me")
@@ -294,6 +295,8 @@ def test_only_what_gave_up_is_revived(db: Db, now: datetime) -> None:
     assert "poison" not in revived
     assert editor.revive_all("y") == 1
     assert editor.revive_all("x") == 0
+    assert editor.revive_all("y") == 0  # what has cancelled itself is not among what `dead` lists
+    assert editor.revive([ended]) == 1
 
 
 def test_ids_are_read_as_people_copy_them() -> None:

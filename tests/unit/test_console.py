@@ -246,6 +246,7 @@ def test_what_is_no_text_is_shown_by_its_codes_and_does_not_end_the_writing(tmp_
             "✗ api:x failed after 5 ms: ValueError: no",
         ),
         ({"status": "cancelled", "duration_ms": 5}, "! api:x cancelled after 5 ms"),
+        ({"status": "cancelled", "duration_ms": 5, "reason": "no shop"}, "! api:x cancelled after 5 ms: no shop"),
         ({"status": "lock lost", "duration_ms": 5}, "! api:x lock lost after 5 ms"),
     ],
 )
@@ -314,6 +315,12 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
             {"worker": 2, "how": "exit code 3", "restart_in_ms": 2000},
             "! worker 2 ended: exit code 3; it is started again in 2.0 s",
         ),
+        (
+            "one-off not taken on",
+            {"name": "tidy", "reason": "/x/tidy.py: there is no such file", "note": "another server may have it"},
+            "! one-off tidy cannot run here, another server may have it: /x/tidy.py: there is no such file",
+        ),
+        ("waiting for runs", {"running": 1, "at_most_seconds": 25.0}, "· 1 run has at most 25.0 s to end"),
         ("server stopped", {"exit_code": 70}, "✗ stopped with exit code 70"),
         ("something new", {"count": 3, "text": "a b"}, "· something new  count=3 text=a b"),
     ],
@@ -337,6 +344,12 @@ def test_runs_that_were_left_out_are_told_by_the_clock_here(terminal: Terminal) 
 def test_what_a_job_says_is_its_own_even_in_our_words(terminal: Terminal) -> None:
     said = shown(terminal, "server stopped", logger="jobserver.run", job="api:x", run="id:1", n=1)
     assert said == "· api:x: server stopped  n=1"
+
+
+def test_what_is_printed_stands_alone_and_only_stderr_is_named(terminal: Terminal) -> None:
+    said = {"logger": "jobserver.run", "job": "api:x", "run": "id:1"}
+    assert shown(terminal, "half of it", stream="stdout", **said) == "· api:x: half of it"
+    assert shown(terminal, "half of it", stream="stderr", **said) == "· api:x: half of it  stream=stderr"
 
 
 def test_a_broken_file_is_shown_with_its_traceback(terminal: Terminal) -> None:

@@ -333,6 +333,13 @@ def test_a_change_of_a_base_in_the_file_changes_the_checksum(loader: Loader) -> 
     assert before[1] != after[1]
 
 
+def test_a_setting_that_cannot_be_used_is_told_once_with_the_word_that_was_meant(loader: Loader) -> None:
+    text = "class One(Job):\n    schedule = 'manual'\n    execution = 'proces'\n    def run(self): ...\n"
+    (problem,) = problems(loader, text)
+    assert problem.message.endswith("'proces' is none of inline, thread, process; did you mean 'process'?")
+    assert problem.traceback == ""
+
+
 def test_an_error_shows_the_real_line_of_the_real_file(loader: Loader) -> None:
     (problem,) = problems(loader, "def inner():\n    return 1 / 0\ninner()\n")
     assert "ZeroDivisionError: division by zero" in problem.message

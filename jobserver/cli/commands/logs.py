@@ -16,6 +16,8 @@ from jobserver.runlogs.bucket import Bucket
 from jobserver.runlogs.buckets import bucket_of
 from jobserver.store.log_bucket import GridFsBucket
 from jobserver.store.states import Status
+from jobserver.store.views import RunView
+from jobserver.words import one_line, took
 
 AT_ONCE = 1024**2  # bytes
 LOOK_EVERY = 0.3  # seconds
@@ -45,12 +47,15 @@ def _print(opened: Session, bucket: Bucket, written: str, printer: LinePrinter, 
         raise UnknownRun(written)
     if follow and not reading.ended:
         reading.follow(lambda: _may_say_more(opened, run))
+        found = opened.reader.run(run)
     elif found is not None and found.status == Status.RUNNING:
         _say(printer, "the run is under way: --follow shows what comes")
     if not printer.has_printed:
         _say(printer, "nothing was logged" if not reading.found else "nothing of that level was logged")
     elif reading.found and not reading.ended and (follow or found is None or found.status != Status.RUNNING):
         _say(printer, "the end of this log has not arrived: the next server on the run's machine will bring it")
+    if found is not None and found.status != Status.RUNNING:
+        _say(printer, _ended(found))
 
 
 class _Reading:
@@ -82,6 +87,12 @@ def _may_say_more(opened: Session, run: str) -> bool:
     if found is None or found.finished_at is None:
         return found is not None
     return opened.reader.now() - found.finished_at < LAST_WORDS
+
+
+def _ended(run: RunView) -> str:
+    """What came of it: a log may end without a word about that."""
+    said = run.error or run.reason
+    return f"{run.name} {run.status} after {took(run.duration)}{f': {one_line(said, 200)}' if said else ''}"
 
 
 def _known(level: str | None) -> str | None:

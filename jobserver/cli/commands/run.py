@@ -87,6 +87,7 @@ def _followed(opened: Session, name: str, id_: Any, out: Screen | None) -> Answe
             "duration": ended.duration,
             "result": ended.result,
             "error": ended.error,
+            "reason": ended.cancel_reason,
         },
         show=lambda screen: _show_end(screen, name, ended),
         exit_code=0 if ended.status == Status.COMPLETED else 1,
@@ -128,5 +129,6 @@ def _show_end(screen: Screen, name: str, ended: OccurrenceView) -> None:
         result = "" if ended.result is None else f": {value(ended.result)}"
         screen.line(f"{name} completed in {took(ended.duration)}{result}", style="green")
     else:
-        reason = f": {ended.error}" if ended.error else ""
+        said = ended.cancel_reason if ended.status == Status.CANCELLED else ended.error
+        reason = f": {said}" if said else ""
         screen.line(f"{name} {ended.status} after {took(ended.duration)}{reason}", style="red")

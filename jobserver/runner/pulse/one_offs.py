@@ -52,7 +52,8 @@ class OneOffs:
         self._every = max(every, LOOK_EVERY).total_seconds()
         self._handed_over: dict[str, JobDefinition] = {}
         self._known: dict[str, JobDefinition] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._refused_before: dict[str, str] = {}
         self._ended: set[str] = set()
         self._look = asyncio.Event()
 
@@ -86,7 +87,8 @@ class OneOffs:
                 async with asyncio.timeout(delay):
                     await self._look.wait()
             except TimeoutError:
-                self._refused.clear()  # what was not to be had may be there by now
+                # What was not to be had may be there by now.
+                self._refused_before, self._refused = self._refused, {}
                 self._ended |= self._known.keys()  # another server may have run them
 
     def settled(self, settlements: Sequence[Settlement], lost: Sequence[Settlement]) -> None:
@@ -101,7 +103,7 @@ class OneOffs:
         await self._forget_ended()
         while (room := MOST_KNOWN - len(self._known.keys() - self._jobs.in_turn)) > 0:
             handed_over = self._handed_over.keys() - self._known
-            without = self._known.keys() | self._refused
+            without = self._known.keys() | self._refused.keys()
             documents = await self._store.due(
                 handed_over=handed_over, known=list(self._jobs), without=without, limit=room
             )
@@ -122,8 +124,9 @@ class OneOffs:
                 return self._handed_over[name]
             return await self._stored(name, document["handler"])
         except Exception as error:  # a hand may have written anything: it must not keep the others from running
-            self._refused.add(name)
-            _log.warning("one-off not taken on", name=name, reason=str(error), note="another server may have it")
+            self._refused[name] = str(error)
+            if self._refused_before.get(name) != str(error):  # once for each reason, however long it waits
+                _log.warning("one-off not taken on", name=name, reason=str(error), note="another server may have it")
             return None
 
     async def _stored(self, name: str, handler: Mapping[str, Any]) -> JobDefinition:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -26,6 +27,7 @@ from jobserver.errors import (
     NotStarted,
     UnknownJob,
 )
+from jobserver.runner.pulse.one_offs import OneOffs
 from tests.project import Project, until
 
 
@@ -346,11 +348,21 @@ async def test_a_cancelled_one_may_be_added_again(project: Project, tmp_path: Pa
 
 
 async def test_a_file_that_is_not_there_is_left_to_another_server_and_said_once(
-    project: Project, tmp_path: Path, log: list[Any]
+    project: Project, tmp_path: Path, log: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks, look = [], OneOffs._step
+
+    async def counted(one_offs: OneOffs) -> None:
+        looks.append(await look(one_offs))
+
+    monkeypatch.setattr(OneOffs, "_step", counted)
+    monkeypatch.setattr("jobserver.runner.pulse.one_offs.LOOK_EVERY", timedelta(milliseconds=50))
     SyncJobClient(project.db).add_one_off_job(name="once", job=tmp_path / "absent.py")
     async with project.server() as server:
         await until(lambda: [each for each in log if each["event"] == "one-off not taken on"])
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 3)
+        assert len([each for each in log if each["event"] == "one-off not taken on"]) == 1
         assert (await server.one_off("once")).state == "queued"
         with pytest.raises(JobServerError, match="no such file"):
             await server.add_one_off_job(name="other", job=tmp_path / "absent.py")
