@@ -3,7 +3,7 @@
     told          its `cancelled` flag is set; CancelledError in a coroutine, a message to a process
     interrupted   half the grace later: CancelledError again, `Interrupted` in a thread, SIGTERM to a process
     stopped       at the end of the grace: SIGKILL to a process and all that it started
-    given up      a moment later, for code that nothing can end: its slot is free and its document goes on without it
+    given up      then, or a moment later, for code that nothing can end: its slot is free, its document goes on
 
 Each step is taken only if the run still goes on, is logged, and is written to the run's entry in `jobRuns`.
 """
@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import structlog
 
+from jobserver.definition import Execution
 from jobserver.lengths import describe_length
 from jobserver.runner.pulse.run import Run, Stop
 from jobserver.store.documents import StopStep
@@ -45,19 +46,16 @@ class Ladder:
         """Stop this run. One that is being stopped already goes on from the step it has come to, if that is sooner."""
         run.mark(stop, reason)
         seconds = (self._grace if grace is None else grace).total_seconds()
-        after = {
-            Step.TOLD: 0.0,
-            Step.INTERRUPTED: seconds / 2,
-            Step.STOPPED: seconds,
-            Step.GIVEN_UP: seconds + LAST_MOMENT,
-        }
+        after = {Step.TOLD: 0.0, Step.INTERRUPTED: seconds / 2, Step.GIVEN_UP: seconds}
+        if run.known.execution is Execution.PROCESS:
+            after |= {Step.STOPPED: seconds, Step.GIVEN_UP: seconds + LAST_MOMENT}
         taken = {each.step for each in run.steps}
         ahead = {step: delay for step, delay in after.items() if step not in taken}
         if Step.TOLD in ahead:
             self._take(run, Step.TOLD)
             del ahead[Step.TOLD]
         loop = asyncio.get_running_loop()
-        if run.timers and run.timers[-1].when() <= loop.time() + after[Step.GIVEN_UP]:
+        if run.timers and max(timer.when() for timer in run.timers) <= loop.time() + after[Step.GIVEN_UP]:
             return
         _cancel(run)
         run.timers = tuple(loop.call_later(delay, self._take, run, step) for step, delay in ahead.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobserver.definition import Execution, JobDefaults, JobDefinition
-from jobserver.errors import DefinitionError
+from jobserver.errors import DefinitionError, ScheduleError
 from jobserver.scanner.handlers.functions import read_function
 from jobserver.scanner.handlers.handler import Handler
 from jobserver.scanner.handlers.references import read_reference, stored_as_text
@@ -65,7 +65,7 @@ def define_stored(name: str, stored: Mapping[str, Any]) -> JobDefinition:
 
 
 def _defined(handler: Handler, handed: Handed) -> JobDefinition:
-    schedule = Schedule.parse("manual" if handed.at is None else handed.at)
+    schedule = _schedule(handed.at)
     if handler.code is not None and handler.code.kind == "class":
         return _of_class(Path(handler.path), handed, schedule)
     if not handed.offloaded and handler.code is not None and handler.code.kind == "script":
@@ -87,6 +87,13 @@ def _defined(handler: Handler, handed: Handed) -> JobDefinition:
         data=handed.data,
         in_turn=not handed.offloaded,
     )
+
+
+def _schedule(at: Any) -> Schedule:
+    try:
+        return Schedule.parse("manual" if at is None else at)
+    except ScheduleError as error:
+        raise ScheduleError(error.message, field=error.field.replace("schedule", "at", 1)) from error
 
 
 def _of_class(path: Path, handed: Handed, schedule: Schedule) -> JobDefinition:

@@ -71,8 +71,8 @@ STEPS = {
     "coroutine": (LISTENS, ["told"]),
     "thread that looks": (LOOKS, ["told"]),
     "thread that does not look": (DOES_NOT_LOOK, ["told", "interrupted"]),
-    "deaf coroutine": (DEAF, ["told", "interrupted", "stopped", "given up"]),
-    "deaf thread": (DEAF_THREAD, ["told", "interrupted", "stopped", "given up"]),
+    "deaf coroutine": (DEAF, ["told", "interrupted", "given up"]),
+    "deaf thread": (DEAF_THREAD, ["told", "interrupted", "given up"]),
 }
 KINDS = pytest.mark.parametrize(("source", "steps"), list(STEPS.values()), ids=list(STEPS))
 GRACE = {"cancel_grace": "1 second"}
