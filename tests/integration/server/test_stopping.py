@@ -49,11 +49,13 @@ class Held(Job):
     {extra}
     async def run(self, db, context):
         await note(db, run=context.run_id)
-        while await db.gates.find_one({{"_id": "gate"}}) is None:
+        gate = None
+        while gate is None:
             try:
                 await asyncio.sleep(0.01)
+                gate = await db.gates.find_one({{"_id": "gate"}})
             except asyncio.CancelledError:
-                await note(db, told=context.run_id, cancelled=bool(context.cancelled))
+                await asyncio.shield(note(db, told=context.run_id, cancelled=bool(context.cancelled)))
 """
 DEAF_THREAD = """
 class Held(Job):
@@ -61,9 +63,11 @@ class Held(Job):
     {extra}
     def run(self, db, context):
         note(db, run=context.run_id)
-        while db.gates.find_one({{"_id": "gate"}}) is None:
+        gate = None
+        while gate is None:
             try:
                 time.sleep(0.01)
+                gate = db.gates.find_one({{"_id": "gate"}})
             except BaseException:
                 note(db, told=context.run_id, cancelled=bool(context.cancelled))
 """
