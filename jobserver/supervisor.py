@@ -158,7 +158,7 @@ class Supervisor:
         code = await process.wait()
         slot.process, slot.ended = None, self._monotonic()
         _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
-        if code not in (0, RECYCLED):
+        if code != 0 or not self._stop.is_set():  # code of a job may have ended it with any exit code
             await self._give_back(slot, process.pid, code)
         return code
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from jobserver.supervisor import Supervisor, TakenBack
 from jobserver.worker import await_header, follow_supervisor, worker_command, worker_number
 
 REFUSED, INTERNAL_FAULT = 1, 70
+MOST_DESCRIPTORS = 65_536
 LAST_MOMENT = 1.0  # seconds for what jobs have left on the event loop
 
 _log = structlog.get_logger("jobserver")
@@ -68,6 +71,7 @@ def _run(where: Where, options: StartOptions, out: Console, worker: int | None, 
         if options.workers > 1:
             return _supervise(where, options, settings, out)
         _spare_the_collector()
+        _raise_descriptor_limit()
         return runner.run(_serve(settings, options, out, worker))
     except JobServerError as error:
         if out.terminal is not None:
@@ -171,6 +175,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _raise_descriptor_limit() -> None:
+    """A run in a process takes four descriptors here; the usual soft limit of 1,024 is there for programs that select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:

@@ -81,7 +81,7 @@ async def test_a_failed_inline_job_is_handled_gracefully_and_the_next_one_runs(p
 
 async def test_it_fails_to_schedule_for_an_invalid_scheduling_expression(project: Project) -> None:
     async with project.server() as server:
-        with pytest.raises(ScheduleError, match="^at: "):
+        with pytest.raises(ScheduleError, match=r"^at: "):
             await server.add_job(name="never", job=note_plainly, at="every now and then")
         assert "never" not in server.jobs
         assert project.config("never") == {}
