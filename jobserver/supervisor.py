@@ -5,8 +5,7 @@
     second        SIGTERM again: the workers hurry
     third, or long past the grace period: SIGKILL to each worker's process group
 
-A worker that has done enough drains and ends as RECYCLED: nothing of it is left to hand on, and the next one starts at
-once.
+A worker that has done enough drains and ends as RECYCLED: the next one starts at once.
 
 The header is the supervisor's: it is shown when the first worker is ready, and until then no worker says what can wait.
 

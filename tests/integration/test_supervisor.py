@@ -207,6 +207,19 @@ def two_pauses(records: Sequence[Mapping[str, Any]]) -> list[int]:
     return pauses if len(pauses) == 2 else []
 
 
+@pytest.mark.parametrize("code", [0, 75])
+async def test_a_worker_that_its_job_has_ended_leaves_no_lock_whatever_the_exit_code(code: int) -> None:
+    taken: list[str] = []
+
+    def hand_on(_pid: int, reason: str) -> Sequence[TakenBack]:
+        taken.append(reason)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ()
+
+    assert await run_supervisor(worker(f"os._exit({code})"), workers=1, hand_on=hand_on) == 0
+    assert taken[0].endswith(f"exit code {code}")
+
+
 async def test_each_dead_workers_locks_are_taken_back_and_again_until_mongodb_answers() -> None:
     taken: list[tuple[int, str]] = []
 

@@ -178,7 +178,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _raise_descriptor_limit() -> None:
-    """A run in a process takes four descriptors here; the usual soft limit of 1,024 is there for programs that select."""
+    """A run in a process takes four descriptors here; the usual soft limit of 1,024 is for programs that select."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
