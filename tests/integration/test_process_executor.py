@@ -158,8 +158,12 @@ def open_descriptors() -> int:
 
 
 def descendants() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [each for each in found if "mongod" not in each.name()]
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended while we looked
+            if "mongod" not in each.name():
+                found.append(each)
+    return found
 
 
 async def only(count: int) -> None:

@@ -297,7 +297,7 @@ async def test_a_run_whose_server_dies_is_taken_back_and_one_crash_is_counted(
 ) -> None:
     name = write(project, kind, body)
     id_ = project.enqueue(name)
-    process = await project.process(lease="2 seconds", **ONE_AT_A_TIME).started()
+    process = project.process(lease="2 seconds", **ONE_AT_A_TIME)
     (note,) = await begun(project)
     if body is HANGS:
         process.send(signal.SIGKILL)
