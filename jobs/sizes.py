@@ -1,7 +1,7 @@
 """How small the packages of the standard library become when they are compressed, in the collection `sizes`.
 
-Shows a run in a process of its own, under limits, with children: two at a time compress, and what they print is in the
-run's log (`jobserver logs`). Whatever ends the run ends them, too.
+Shows a run in a process of its own, under limits, with children: two at a time compress. Whatever ends the run ends them,
+too. What it prints is in its log (`jobserver logs`).
 """
 
 import subprocess
@@ -36,6 +36,7 @@ class Sizes(Job):
             entry = {"bytes": int(size), "compressed": int(compressed)}
             db.sizes.update_one({"_id": Path(name).name}, {"$set": entry}, upsert=True)
             progress(len(packages), done, Path(name).name)
+            print(f"{Path(name).name}: {int(size):,} bytes, compressed {int(compressed):,}")
         return {"packages": len(packages)}
 
     @staticmethod
