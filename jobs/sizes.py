@@ -1,7 +1,7 @@
 """How small the packages of the standard library become when they are compressed, in the collection `sizes`.
 
-Shows a run in a process of its own, under limits, with children: two at a time compress. Whatever ends the run ends them,
-too. What it prints is in its log (`jobserver logs`).
+Shows a run in a process of its own, under limits, with children: two at a time compress. Whatever ends the run ends
+them, too. What it prints is in its log (`jobserver logs`).
 """
 
 import subprocess
