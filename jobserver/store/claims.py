@@ -229,15 +229,16 @@ class ClaimStore:
 
 
 def as_claimed(document: Document) -> ClaimedJob:
-    """Read a document that a claim has just locked; what the claim wrote is sound, the rest may be anything."""
-    id_, fence = document["_id"], int(document["fence"])
+    """Read a document that a claim has locked; a hand may have written anything, also since then."""
+    id_, fence = document["_id"], _whole(document.get("fence"))
+    name = document.get("name")
     return ClaimedJob(
         id=id_,
-        name=document["name"],
+        name=name if isinstance(name, str) else "",
         token=document["lockToken"],
         fence=fence,
-        attempt=int(document["attempt"]),
-        started_at=document["lastRunAt"],
+        attempt=_whole(document.get("attempt")),
+        started_at=_moment(document.get("lastRunAt")),
         scheduled_at=_moment(document.get("scheduledFor")),
         recurring=_recurs(document),
         document=document,
@@ -253,6 +254,10 @@ def _recurs(document: Document) -> bool:
 def _start_order(document: Document) -> tuple[float, datetime]:
     priority = document.get("priority")
     return (-priority if isinstance(priority, (int, float)) else 0, _moment(document.get("scheduledFor")))
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _moment(value: Any) -> datetime:
