@@ -56,11 +56,6 @@ class Limits:
                 raise ConfigError(field, f"unknown limit {name!r}{hint}; known: {', '.join(known)}")
         return cls(**source)
 
-    @property
-    def is_none(self) -> bool:
-        """Whether nothing is limited."""
-        return self == NONE
-
 
 def parse_size(value: object, *, field: str, at_least: int = SMALLEST_MEMORY, at_most: int = LARGEST_MEMORY) -> int:
     """Bytes out of a number or text such as "512 MB" or "1.5 GiB". Raises ConfigError."""

@@ -11,7 +11,7 @@ Guarantees
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from jobserver.store.documents import ABSENT, ErrorRecord, Lane, ProgressReport, Settlement
@@ -355,8 +355,3 @@ def _lock_lifetimes(lanes: Sequence[Lane]) -> Expression:
         {"case": {"$in": ["$name", literal(group)]}, "then": lifetime} for lifetime, group in names.items()
     ]
     return {"$switch": {"branches": branches, "default": min(names)}}
-
-
-def as_moment(moment: datetime) -> Expression:
-    """A moment from a schedule, cut to the milliseconds that a document can hold."""
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
