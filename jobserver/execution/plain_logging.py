@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from jobserver.execution.run_log import Shown, current_run, traceback_of
 
@@ -34,15 +35,21 @@ def _judged(record: logging.LogRecord) -> Shown | None:
     run = current_run.get()
     if run is not None and not run.sink.admits():
         return None
-    fields = {key: value for key, value in vars(record).items() if key not in STANDARD_FIELDS and key != _SHOWN}
-    message, exception = _message(record), traceback_of(record.exc_info)
+    fields = fields_of(record)
+    message, exception = message_of(record), traceback_of(record.exc_info)
     if run is None:
         return message, fields, exception
     level = record.levelname.lower()
     return run.sink.keep(level, message, fields, logger=record.name, exception=exception)
 
 
-def _message(record: logging.LogRecord) -> str:
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What its speaker has added to it."""
+    return {key: value for key, value in vars(record).items() if key not in STANDARD_FIELDS and key != _SHOWN}
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """What it says, also where its arguments do not fit its words."""
     try:
         return record.getMessage()
     except Exception as error:  # "%d" with a text: the mistake of a job must not end in a lost record

@@ -6,13 +6,14 @@ import io
 import logging
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from jobserver.execution.plain_logging import fields_of, message_of
 from jobserver.execution.process.lines import Lines
+from jobserver.execution.run_log import traceback_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Log = Callable[[str, str, Mapping[str, Any]], None]
 """Level, message, fields."""
 
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OURS = ("job", "run")
 
 
@@ -78,14 +78,10 @@ class _Bridge(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except Exception as error:  # "%d" with a text: the mistake of a job must not end in a lost record
-            message = f"{record.msg!r} {record.args!r} ({error})"
-        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
-        if record.exc_info and record.exc_info[1] is not None:
-            fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        self._log(record.levelname.lower(), message, {"logger": record.name, **fields})
+        fields = {"logger": record.name, **fields_of(record)}
+        if (trace := traceback_of(record.exc_info)) is not None:
+            fields["exception"] = trace
+        self._log(record.levelname.lower(), message_of(record), fields)
 
 
 class _Mouth:
@@ -110,11 +106,6 @@ def _stream(log: Log, name: str, descriptor: int) -> tuple[io.TextIOWrapper, Lin
 
 
 def _with_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    info = event.pop("exc_info", None)
-    if info is True:
-        event["exception"] = traceback.format_exc()
-    elif isinstance(info, BaseException):
-        event["exception"] = "".join(traceback.format_exception(info))
-    elif isinstance(info, tuple) and info[1] is not None:
-        event["exception"] = "".join(traceback.format_exception(*info))
+    if (trace := traceback_of(event.pop("exc_info", None))) is not None:
+        event["exception"] = trace
     return event
