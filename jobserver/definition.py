@@ -14,6 +14,10 @@ from jobserver.limits import Limits
 from jobserver.retry import Retry
 from jobserver.schedule import Schedule
 
+SHORTEST_LOCK, LONGEST_LOCK = timedelta(seconds=1), timedelta(days=30)
+SHORTEST_RUN, LONGEST_RUN = timedelta(milliseconds=100), timedelta(days=365)
+MOST_SLOTS = 1_000_000
+
 
 class Execution(StrEnum):
     """Where `run` is called: on the server's event loop, in a thread of its own, in a process of its own."""

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jobserver.definition import Execution, JobDefaults, JobSettings
+from jobserver.definition import (
+    LONGEST_LOCK,
+    LONGEST_RUN,
+    MOST_SLOTS,
+    SHORTEST_LOCK,
+    SHORTEST_RUN,
+    Execution,
+    JobDefaults,
+    JobSettings,
+)
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.job import Priority
@@ -20,9 +29,6 @@ from jobserver.retry import Retry
 from jobserver.schedule import Schedule
 
 MOST_CONCURRENCY = 10_000
-MOST_SLOTS = 1_000_000
-SHORTEST_RUN, LONGEST_RUN = timedelta(milliseconds=100), timedelta(days=365)
-SHORTEST_LOCK, LONGEST_LOCK = timedelta(seconds=1), timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

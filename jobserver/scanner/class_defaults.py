@@ -6,7 +6,7 @@ import inspect
 from datetime import timedelta
 from typing import Any, Literal
 
-from jobserver.definition import Execution, JobDefaults
+from jobserver.definition import LONGEST_LOCK, LONGEST_RUN, SHORTEST_LOCK, SHORTEST_RUN, Execution, JobDefaults
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.job import Job, Priority
 from jobserver.lengths import parse_length
@@ -14,9 +14,6 @@ from jobserver.limits import Limits
 from jobserver.retry import Retry
 from jobserver.schedule import Schedule
 
-SHORTEST_LOCK = timedelta(seconds=1)
-LONGEST_LOCK = timedelta(days=30)
-SHORTEST_RUN, LONGEST_RUN = timedelta(milliseconds=100), timedelta(days=365)
 DRIVERS = ("pymongo", "motor")
 START_METHODS = ("forkserver", "spawn")
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jobserver.definition import MOST_SLOTS
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.excerpt import excerpt
 from jobserver.lengths import parse_length
@@ -41,19 +42,20 @@ def _length(at_least: timedelta, at_most: timedelta) -> BeforeValidator:
 
 
 def _whole(at_least: int, at_most: int) -> BeforeValidator:
-    def read(value: object) -> int:
-        try:
-            # Text is what an environment variable gives; a bool is an int to Python, and a mistake to everybody else.
-            number = None if isinstance(value, bool) else int(str(value), 10)
-        except ValueError:
-            number = None
-        if number is None:
-            raise ValueError(f"{excerpt(value)} is not a whole number between {at_least} and {at_most}")
-        if not at_least <= number <= at_most:
-            raise ValueError(f"{excerpt(value)} is not between {at_least} and {at_most}")
-        return number
+    return BeforeValidator(lambda value: _whole_number(value, at_least, at_most))
 
-    return BeforeValidator(read)
+
+def _whole_number(value: object, at_least: int, at_most: int) -> int:
+    try:
+        # Text is what an environment variable gives; a bool is an int to Python, and a mistake to everybody else.
+        number = None if isinstance(value, bool) else int(str(value), 10)
+    except ValueError:
+        number = None
+    if number is None:
+        raise ValueError(f"{excerpt(value)} is not a whole number between {at_least} and {at_most}")
+    if not at_least <= number <= at_most:
+        raise ValueError(f"{excerpt(value)} is not between {at_least} and {at_most}")
+    return number
 
 
 def _size(at_least: int, at_most: int) -> BeforeValidator:
@@ -79,8 +81,7 @@ def _slots(value: object) -> int | None:
     """A whole number, or nothing for no limit."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    reader = _whole(1, 1_000_000)
-    return int(reader.func(value))  # type: ignore[call-arg]
+    return _whole_number(value, 1, MOST_SLOTS)
 
 
 def _memory(value: object) -> int | None:

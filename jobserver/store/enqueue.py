@@ -10,6 +10,7 @@ from typing import Any
 import bson
 from bson import ObjectId
 
+from jobserver.definition import MOST_SLOTS
 from jobserver.errors import DataError
 from jobserver.excerpt import excerpt
 from jobserver.job import Priority
@@ -23,7 +24,6 @@ MAX_DEPTH = 100  # levels of nesting that MongoDB stores
 SHALLOW = 7 * MAX_DEPTH  # bytes: each level takes a type, a key, a length and an end
 _NESTING = (dict, list, tuple, Mapping)
 MAX_NAME_LENGTH = 200
-MOST_SLOTS = 1_000_000
 
 
 @dataclass(slots=True, kw_only=True)
