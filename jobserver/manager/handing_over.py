@@ -78,9 +78,8 @@ class HandedOver:
         name = check_one_off(handed.name, at=handed.at, data=handed.data)
         named = handed.job is None or isinstance(handed.job, str)
         async with self._turn:
-            definition = (
-                None if named else await _defined(handed)
-            )  # a text may be the name of a job, once there are any
+            # A text may be the name of a job, once there are any.
+            definition = None if named else await _defined(handed)
 
             async def order(added: AddedJobs) -> None:
                 request, code = await _one_off(name, handed, definition, added.known)

@@ -15,13 +15,12 @@ import structlog
 from jobserver.definition import Code, JobDefinition
 from jobserver.errors import DataError, JobCancelled, JobServerError, LockLost, RemoteError
 from jobserver.execution.handles import Lifeline, OnMessage, check_progress
-from jobserver.execution.outcome import Outcome, failed, interrupted
+from jobserver.execution.outcome import Outcome, OutcomeKind, failed, interrupted
 from jobserver.execution.process.endings import Ended, outcome_by
 from jobserver.execution.process.lines import Allowance, Lines
 from jobserver.execution.process.orders import run_order
 from jobserver.execution.process.outlet import Outlet
-from jobserver.execution.process.start import Lines as Line
-from jobserver.execution.process.start import started
+from jobserver.execution.process.start import Line, started
 from jobserver.execution.process.telling import outcome_of
 from jobserver.execution.process.wire import BadMessage, Codec, receive, send
 from jobserver.execution.process.zygotes import Breed, Zygotes
@@ -300,7 +299,7 @@ class Conversation:
 
 
 def _import_failure(message: str, trace: str) -> Outcome:
-    return Outcome(failed(RemoteError(message)).kind, None, RemoteError(message), message, trace)
+    return Outcome(OutcomeKind.FAILED, None, RemoteError(message), message, trace)
 
 
 def _close(starting: asyncio.Task[Line | None]) -> None:

@@ -14,7 +14,7 @@ from jobserver.execution.process.zygotes import Breed, Zygotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class Line:
     """The server's ends."""
 
     messages: socket.socket
@@ -31,7 +31,7 @@ class Lines:
         os.close(self.errors)
 
 
-async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callable[[], int | None]) -> Lines | None:
+async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callable[[], int | None]) -> Line | None:
     """A process that waits for its order; None where the lease under which the run was claimed is a past one.
 
     Raises RemoteError and OSError.
@@ -44,7 +44,7 @@ async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callabl
         return await _started(zygotes, breed, alone, lease)
 
 
-async def _started(zygotes: Zygotes, breed: Breed, alone: bool, lease: Callable[[], int | None]) -> Lines | None:
+async def _started(zygotes: Zygotes, breed: Breed, alone: bool, lease: Callable[[], int | None]) -> Line | None:
     shared = lease()
     if shared is None:
         return None
@@ -55,7 +55,7 @@ async def _started(zygotes: Zygotes, breed: Breed, alone: bool, lease: Callable[
         far = (far_messages.fileno(), far_life.fileno(), out_end, errors_end, shared)
         loaded = await zygotes.fork(breed, far, alone=alone)
         ours.pop_all()
-        return Lines(messages=messages, life=life, out=out, errors=errors, loaded=loaded)
+        return Line(messages=messages, life=life, out=out, errors=errors, loaded=loaded)
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
