@@ -183,7 +183,7 @@ def _run_stopping(record: Record) -> tuple[str, str, str]:
         case "interrupted":
             return "!", "yellow", f"{name} was told to stop and goes on: it is interrupted"
         case "stopped":
-            return "!", "yellow", f"{name} goes on after its grace: a process is killed, other code cannot be"
+            return "!", "yellow", f"{name} goes on after its grace: its process is killed"
         case _:
             return "!", "yellow", f"{name} is {record.get('step')}"
 

@@ -6,7 +6,15 @@ import inspect
 from datetime import timedelta
 from typing import Any, Literal
 
-from jobserver.definition import LONGEST_LOCK, LONGEST_RUN, SHORTEST_LOCK, SHORTEST_RUN, Execution, JobDefaults
+from jobserver.definition import (
+    LONGEST_LOCK,
+    LONGEST_RUN,
+    MOST_SLOTS,
+    SHORTEST_LOCK,
+    SHORTEST_RUN,
+    Execution,
+    JobDefaults,
+)
 from jobserver.errors import ConfigError, did_you_mean
 from jobserver.job import Job, Priority
 from jobserver.lengths import parse_length
@@ -32,7 +40,7 @@ def class_defaults(job: Job, *, is_async: bool) -> JobDefaults:
         global_concurrency=_limit(job.global_concurrency, "global_concurrency", at_least=1),
         lock_lifetime=_lock_lifetime(_ask(job, "get_lock_lifetime")),
         execution=_execution(_ask(job, "get_execution"), is_async=is_async),
-        slots=_limit(_ask(job, "get_slots"), "slots", at_least=1) or 1,
+        slots=_slots(_ask(job, "get_slots")),
         max_execution_time=_max_execution_time(_ask(job, "get_max_execution_time")),
     )
 
@@ -96,6 +104,12 @@ def _limit(value: object, field: str, *, at_least: int) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ConfigError(field, f"must be a whole number from {at_least} up, or None, not {value!r}")
+    return int(value)
+
+
+def _slots(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_SLOTS:
+        raise ConfigError("slots", f"must be a whole number from 1 to {MOST_SLOTS}, not {value!r}")
     return int(value)
 
 

@@ -207,6 +207,9 @@ def test_zero_pauses_a_job(loader: Loader) -> None:
         ("schedule = 'manual'\npriority = 'high'\ndef run(self): ...", "not 'high'"),
         ("schedule = 'manual'\nconcurrency = -1\ndef run(self): ...", "concurrency: must be a whole number from 0 up"),
         ("schedule = 'manual'\nconcurrency = 1.5\ndef run(self): ...", "not 1.5"),
+        ("schedule = 'manual'\nslots = 0\ndef run(self): ...", "slots: must be a whole number from 1 to 1000000"),
+        ("schedule = 'manual'\nslots = 1000001\ndef run(self): ...", "not 1000001"),
+        ("schedule = 'manual'\nslots = None\ndef run(self): ...", "slots: must be a whole number"),
         (
             "schedule = 'manual'\nglobal_concurrency = 0\ndef run(self): ...",
             "global_concurrency: must be a whole number from 1",
