@@ -2,7 +2,8 @@
 
     records     every log record, ours and plain `logging`, on its way to one writer thread
     json_lines  one JSON object per record
-    terminal    one line per record, in colour; the wording of every event
+    terminal    one line per record, in colour
+    wording     what a person reads of each event
 
 Writing happens on a thread of its own behind a bounded queue: a terminal that is held, or a pipe that nobody reads,
 stops neither the event loop nor the heartbeat. What does not fit is counted, and the count is told.
