@@ -25,7 +25,8 @@ from jobserver.runlogs import LogKeeper
 from jobserver.runlogs.buckets import bucket_of, caps_of
 from jobserver.runner import JobRunner, RunnerRegistry
 from jobserver.runner.pulse.lease import Lease
-from jobserver.runner.pulse.runner import Surroundings, pulse_runner
+from jobserver.runner.pulse.runner import pulse_runner
+from jobserver.runner.pulse.surroundings import Surroundings
 from jobserver.runner.told import Told
 from jobserver.scanner import Scanner, Watcher
 from jobserver.scanner.handlers.definitions import define_stored

@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from jobserver import JobClient
 from jobserver.runner import JobRunner
-from jobserver.runner.pulse.runner import Surroundings, pulse_runner
+from jobserver.runner.pulse.runner import pulse_runner
+from jobserver.runner.pulse.surroundings import Surroundings
 from jobserver.scanner.handlers.definitions import define_stored
 from jobserver.settings import load_settings
 from jobserver.store.clock import ServerClock

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
 from typing import Any
 
-from jobserver.definition import Execution, JobDefinition
+from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
 from jobserver.execution.process.executor import ProcessExecutor
-from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.chaining import Chaining
@@ -21,7 +19,7 @@ from jobserver.runner.pulse.claiming import ClaimLoop
 from jobserver.runner.pulse.executor import PulseExecutor
 from jobserver.runner.pulse.heartbeat import Heartbeat
 from jobserver.runner.pulse.jobs import KnownJobs
-from jobserver.runner.pulse.lease import MARGIN, Lease
+from jobserver.runner.pulse.lease import MARGIN
 from jobserver.runner.pulse.lending import Databases
 from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_blockage, server_facts
 from jobserver.runner.pulse.listening import JobHints
@@ -36,20 +34,18 @@ from jobserver.runner.pulse.rush import Rush
 from jobserver.runner.pulse.scheduler import PulseScheduler
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.runner.pulse.slots import ServerSlots
+from jobserver.runner.pulse.surroundings import Surroundings
 from jobserver.runner.pulse.turns import Turns
 from jobserver.runner.pulse.upkeep import Upkeep
 from jobserver.runner.pulse.verdict import judge
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.runner.pulse.wear import Wear, WearLimits
-from jobserver.runner.told import Told
 from jobserver.settings import PulseSettings
 from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
-from jobserver.store.clock import ServerClock, boottime
-from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import AsyncDb, AsyncJobs, deciding, deciding_sync, sync_client
+from jobserver.store.connection import AsyncJobs, deciding, deciding_sync, sync_client
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
@@ -62,209 +58,268 @@ from jobserver.store.strays import StrayStore
 from jobserver.store.wire import BsonCodec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a runner is given: the database, its settings, who it is, and whom to tell of a rush of claims and wear.
-
-    `define_stored` makes a definition of the handler in a one-off's document; it may block, and raise JobServerError.
-    """
-
-    uri: str
-    database: AsyncDb
-    names: CollectionNames
-    clock: ServerClock
-    version: str
-    define_stored: Callable[[str, Mapping[str, Any]], JobDefinition]
-    told: Told = field(default_factory=Told)
-    supervisor: str | None = None
-    monotonic: Callable[[], float] = boottime
-    rush_began: Callable[[], None] = lambda: None
-    rush_ended: Callable[[], None] = lambda: None
-    worn_out: Callable[[str], None] = lambda reason: None
-    run_logs: RunLogs = UNKEPT
-    lease: Lease = field(default_factory=lambda: Lease(monotonic=boottime))
-
-    def server_id(self) -> str:
-        """Under which id this server is registered now."""
-        return self.lease.owner
-
-
 def pulse_runner(*, settings: PulseSettings, around: Surroundings) -> JobRunner:
     """A runner on MongoDB; must be made on the event loop that will run the jobs."""
-    loop, names, clock, monotonic = asyncio.get_running_loop(), around.names, around.clock, around.monotonic
-    database = deciding(around.database)
-    # Heartbeat and reaping must not wait for the event loop, nor for a connection that a job holds.
-    client = sync_client(around.uri, app_name="jobserver lease", pool_size=4)
-    chores = deciding_sync(client[database.name])
+    parts = _Parts(settings, around)
+    return JobRunner(executor=parts.executor, scheduler=parts.scheduler, lifecycle=parts.lifecycle)
 
-    store = JobStore(
-        database[names.jobs],
-        retention=settings.retention,
-        failed_retention=settings.failed_retention,
-    )
-    locks = LockStore(
-        jobs=chores[names.jobs],
-        runs=chores[names.runs],
-        servers=chores[names.servers],
-        grace=settings.lease * MARGIN,
-        overdue_after=max(OVERDUE_AFTER, settings.cancel_grace * 2),
-        failed_retention=settings.failed_retention,
-    )
-    databases = Databases(uri=around.uri, database=around.database)
-    jobs, wakeups, lease = KnownJobs(), Wakeups(monotonic=monotonic), around.lease
-    line = Line(patience=settings.slots_patience, monotonic=monotonic)
-    turns = Turns(jobs=jobs, wakeups=wakeups, may_come=lambda id_: store.may_come(id_, owner=lease.owner))
-    capacity = Capacity(
-        jobs=jobs,
-        slots=ServerSlots(available=settings.available_slots, line=line),
-        in_turn=turns.allowed,
-        max_concurrency=settings.max_concurrency,
-        lock_limit=settings.lock_limit,
-        default_lock_limit=settings.default_lock_limit,
-    )
-    one_offs = OneOffs(
-        store=OneOffStore(database[names.jobs]),
-        jobs=jobs,
-        turns=turns,
-        wakeups=wakeups,
-        define=around.define_stored,
-        lock_lifetime=settings.default_lock_lifetime,
-        every=settings.process_every,
-    )
-    reporter = RunReporter(monotonic=monotonic)
-    upkeep = Upkeep(jobs=jobs, capacity=capacity, wakeups=wakeups, clock=clock)
-    history = RunStore(database[names.runs])
-    chains: dict[str, Any] = {"server": around.server_id, "retention": settings.retention}
-    missed = MissedOccurrences(store=store, history=history, server=around.server_id)
-    wear = Wear(limits=_wear_limits(settings, around), stuck=lambda: runs.given_up, tell=around.worn_out)
-    settling = SettleLoop(
-        store=store,
-        history=history,
-        chaining=Chaining(
-            store=ChainStore(jobs=database[names.jobs], runs=database[names.runs], **chains),
-            wakeups=wakeups,
-            monotonic=monotonic,
-        ),
-        server=around.server_id,
-        listeners=[upkeep, one_offs, reporter, wear],
-    )
 
-    def settle(run: Run, outcome: Outcome) -> None:
-        upkeep.warn_of_overlap(settlement := judge(run, outcome, now=clock.now, random=random.random))
-        if settlement.error is not None and around.told.error_handler is not None:
-            around.told.failed(run, outcome.error, settlement.error.message)
-        settling.add(settlement)
+class _Parts:
+    """Every part of one runner, made when it is first asked for and handed the parts that it needs.
 
-    processes = ProcessExecutor(
-        codec=BsonCodec(),
-        address=databases.address,
-        lease=lease.shared_with,
-        grace=settings.cancel_grace,
-        on_message=around.told.posted,
-    )
-    runs = Runs(
-        store=store,
-        jobs=jobs,
-        capacity=capacity,
-        wakeups=wakeups,
-        lease=lease,
-        databases=databases,
-        executors={
-            Execution.INLINE: InlineExecutor(around.told.posted),
-            Execution.THREAD: ThreadExecutor(around.told.posted),
-            Execution.PROCESS: processes,
-        },
-        may_run=missed.may_run,
-        settle=settle,
-        cancel_grace=settings.cancel_grace,
-        now=clock.now,
-        monotonic=monotonic,
-        logs=around.run_logs,
-    )
+    In the order of the road: what is known, claimed, executed, settled; then what holds the locks, and the three ends.
+    """
 
-    listener = Listener(
-        changes=Changes(database[names.jobs], JOB_HINTS),
-        what="jobs",
-        hear=JobHints(wakeups=wakeups, clock=clock, one_off=one_offs.look).hear,
-        opened=wakeups.hint_everything,
-    )
+    def __init__(self, settings: PulseSettings, around: Surroundings) -> None:
+        self._settings, self._around = settings, around
+        self._loop = asyncio.get_running_loop()
+        self._names, self._clock, self._monotonic = around.names, around.clock, around.monotonic
+        self._lease = around.lease
+        self._database = deciding(around.database)
+        # Heartbeat and reaping must not wait for the event loop, nor for a connection that a job holds.
+        self._client = sync_client(around.uri, app_name="jobserver lease", pool_size=4)
+        self._chores = deciding_sync(self._client[self._database.name])
+        self._jobs, self._wakeups = KnownJobs(), Wakeups(monotonic=self._monotonic)
+        self._databases = Databases(uri=around.uri, database=around.database)
+        self._history = RunStore(self._database[self._names.runs])
+        self._reporter = RunReporter(monotonic=self._monotonic)
 
-    def tell_of_rush(on: bool) -> None:
-        listener.rest() if on else listener.resume()
-        around.rush_began() if on else around.rush_ended()
+    @cached_property
+    def executor(self) -> PulseExecutor:
+        return PulseExecutor(
+            jobs=self._jobs,
+            runs=self._runs,
+            wakeups=self._wakeups,
+            one_offs=self._one_offs,
+            changed=self._heartbeat.soon,
+        )
 
-    claims = ClaimLoop(
-        store=ClaimStore(database[names.jobs], sort=settings.sort),
-        jobs=jobs,
-        capacity=capacity,
-        wakeups=wakeups,
-        lease=lease,
-        begin=turns.before(runs.begin),
-        rush=Rush(tell=tell_of_rush, monotonic=monotonic),
-        process_every=settings.process_every,
-        monotonic=monotonic,
-    )
-    lost_locks = LostLocks(runs=runs, held_runs=locks.held_runs, loop=loop, grace=settings.lease * MARGIN)
-    heartbeat = Heartbeat(
-        store=ServerStore(chores[names.servers], lease=settings.lease),
-        lease=lease,
-        clock=clock,
-        version=around.version,
-        supervisor=around.supervisor,
-        facts=partial(server_facts, runs, jobs, capacity.slots, claims),
-        lost=lost_locks.lease_lost,
-        renewed=lost_locks.verify,
-        monotonic=monotonic,
-        length=settings.lease,
-    )
-    reaper = Reaper(
-        locks=locks,
-        strays=StrayStore(jobs=chores[names.jobs]),
-        chains=ChainStore(jobs=chores[names.jobs], runs=chores[names.runs], **chains),
-        jobs=jobs,
-        freed=lambda freed: _from_thread(loop, wakeups.hint, freed),
-        monotonic=monotonic,
-        every=settings.lease * MARGIN,
-    )
+    @cached_property
+    def scheduler(self) -> PulseScheduler:
+        return PulseScheduler(
+            store=self._store,
+            jobs=self._jobs,
+            wakeups=self._wakeups,
+            clock=self._clock,
+            random=random.random,
+            turns=self._turns,
+        )
 
-    def prepare() -> None:
-        ensure_indexes(chores, names, sort=settings.sort, history_retention=settings.history_retention)
-        around.run_logs.start()
-
-    async def dispose() -> None:
-        await processes.close()
-        lease.close()
-        await asyncio.to_thread(around.run_logs.close)
-        await databases.close()
-        client.close()
-
-    return JobRunner(
-        executor=PulseExecutor(jobs=jobs, runs=runs, wakeups=wakeups, one_offs=one_offs, changed=heartbeat.soon),
-        scheduler=PulseScheduler(
-            store=store, jobs=jobs, wakeups=wakeups, clock=clock, random=random.random, turns=turns
-        ),
-        lifecycle=PulseLifecycle(
-            prepare=prepare,
-            store=store,
-            heartbeat=heartbeat,
-            reaper=reaper,
-            claims=claims,
-            runs=runs,
-            settling=settling,
-            listener=listener,
-            loop_watch=LoopWatch(partial(report_blockage, runs), monotonic=monotonic),
-            reporter=reporter,
+    @cached_property
+    def lifecycle(self) -> PulseLifecycle:
+        return PulseLifecycle(
+            prepare=self._prepare,
+            store=self._store,
+            heartbeat=self._heartbeat,
+            reaper=self._reaper,
+            claims=self._claims,
+            runs=self._runs,
+            settling=self._settling,
+            listener=self._listener,
+            loop_watch=LoopWatch(partial(report_blockage, self._runs), monotonic=self._monotonic),
+            reporter=self._reporter,
             chores={
-                "watching wear": wear.watch,
-                "keeping turns": turns.run,
-                "finding one-offs": one_offs.run,
-                **_watching_sizes(settings, jobs, database[names.jobs]),
+                "watching wear": self._wear.watch,
+                "keeping turns": self._turns.run,
+                "finding one-offs": self._one_offs.run,
+                **_watching_sizes(self._settings, self._jobs, self._database[self._names.jobs]),
             },
-            owner=lambda: lease.owner,
-            dispose=dispose,
-            grace=settings.shutdown_grace,
-        ),
-    )
+            owner=lambda: self._lease.owner,
+            dispose=self._dispose,
+            grace=self._settings.shutdown_grace,
+        )
+
+    @cached_property
+    def _store(self) -> JobStore:
+        return JobStore(
+            self._database[self._names.jobs],
+            retention=self._settings.retention,
+            failed_retention=self._settings.failed_retention,
+        )
+
+    @cached_property
+    def _turns(self) -> Turns:
+        return Turns(
+            jobs=self._jobs,
+            wakeups=self._wakeups,
+            may_come=lambda id_: self._store.may_come(id_, owner=self._lease.owner),
+        )
+
+    @cached_property
+    def _capacity(self) -> Capacity:
+        line = Line(patience=self._settings.slots_patience, monotonic=self._monotonic)
+        return Capacity(
+            jobs=self._jobs,
+            slots=ServerSlots(available=self._settings.available_slots, line=line),
+            in_turn=self._turns.allowed,
+            max_concurrency=self._settings.max_concurrency,
+            lock_limit=self._settings.lock_limit,
+            default_lock_limit=self._settings.default_lock_limit,
+        )
+
+    @cached_property
+    def _one_offs(self) -> OneOffs:
+        return OneOffs(
+            store=OneOffStore(self._database[self._names.jobs]),
+            jobs=self._jobs,
+            turns=self._turns,
+            wakeups=self._wakeups,
+            define=self._around.define_stored,
+            lock_lifetime=self._settings.default_lock_lifetime,
+            every=self._settings.process_every,
+        )
+
+    @cached_property
+    def _listener(self) -> Listener:
+        return Listener(
+            changes=Changes(self._database[self._names.jobs], JOB_HINTS),
+            what="jobs",
+            hear=JobHints(wakeups=self._wakeups, clock=self._clock, one_off=self._one_offs.look).hear,
+            opened=self._wakeups.hint_everything,
+        )
+
+    @cached_property
+    def _claims(self) -> ClaimLoop:
+        return ClaimLoop(
+            store=ClaimStore(self._database[self._names.jobs], sort=self._settings.sort),
+            jobs=self._jobs,
+            capacity=self._capacity,
+            wakeups=self._wakeups,
+            lease=self._lease,
+            begin=self._turns.before(self._runs.begin),
+            rush=Rush(tell=self._tell_of_rush, monotonic=self._monotonic),
+            process_every=self._settings.process_every,
+            monotonic=self._monotonic,
+        )
+
+    @cached_property
+    def _processes(self) -> ProcessExecutor:
+        return ProcessExecutor(
+            codec=BsonCodec(),
+            address=self._databases.address,
+            lease=self._lease.shared_with,
+            grace=self._settings.cancel_grace,
+            on_message=self._around.told.posted,
+        )
+
+    @cached_property
+    def _runs(self) -> Runs:
+        posted = self._around.told.posted
+        missed = MissedOccurrences(store=self._store, history=self._history, server=self._around.server_id)
+        return Runs(
+            store=self._store,
+            jobs=self._jobs,
+            capacity=self._capacity,
+            wakeups=self._wakeups,
+            lease=self._lease,
+            databases=self._databases,
+            executors={
+                Execution.INLINE: InlineExecutor(posted),
+                Execution.THREAD: ThreadExecutor(posted),
+                Execution.PROCESS: self._processes,
+            },
+            may_run=missed.may_run,
+            settle=self._settle,
+            cancel_grace=self._settings.cancel_grace,
+            now=self._clock.now,
+            monotonic=self._monotonic,
+            logs=self._around.run_logs,
+        )
+
+    @cached_property
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(jobs=self._jobs, capacity=self._capacity, wakeups=self._wakeups, clock=self._clock)
+
+    @cached_property
+    def _wear(self) -> Wear:
+        limits = _wear_limits(self._settings, self._around)
+        return Wear(limits=limits, stuck=lambda: self._runs.given_up, tell=self._around.worn_out)
+
+    @cached_property
+    def _settling(self) -> SettleLoop:
+        return SettleLoop(
+            store=self._store,
+            history=self._history,
+            chaining=Chaining(store=self._chains(self._database), wakeups=self._wakeups, monotonic=self._monotonic),
+            server=self._around.server_id,
+            listeners=[self._upkeep, self._one_offs, self._reporter, self._wear],
+        )
+
+    @cached_property
+    def _locks(self) -> LockStore:
+        return LockStore(
+            jobs=self._chores[self._names.jobs],
+            runs=self._chores[self._names.runs],
+            servers=self._chores[self._names.servers],
+            grace=self._settings.lease * MARGIN,
+            overdue_after=max(OVERDUE_AFTER, self._settings.cancel_grace * 2),
+            failed_retention=self._settings.failed_retention,
+        )
+
+    @cached_property
+    def _heartbeat(self) -> Heartbeat:
+        lost = LostLocks(
+            runs=self._runs,
+            held_runs=self._locks.held_runs,
+            loop=self._loop,
+            grace=self._settings.lease * MARGIN,
+        )
+        return Heartbeat(
+            store=ServerStore(self._chores[self._names.servers], lease=self._settings.lease),
+            lease=self._lease,
+            clock=self._clock,
+            version=self._around.version,
+            supervisor=self._around.supervisor,
+            facts=partial(server_facts, self._runs, self._jobs, self._capacity.slots, self._claims),
+            lost=lost.lease_lost,
+            renewed=lost.verify,
+            monotonic=self._monotonic,
+            length=self._settings.lease,
+        )
+
+    @cached_property
+    def _reaper(self) -> Reaper:
+        return Reaper(
+            locks=self._locks,
+            strays=StrayStore(jobs=self._chores[self._names.jobs]),
+            chains=self._chains(self._chores),
+            jobs=self._jobs,
+            freed=lambda freed: _from_thread(self._loop, self._wakeups.hint, freed),
+            monotonic=self._monotonic,
+            every=self._settings.lease * MARGIN,
+        )
+
+    def _chains(self, database: Any) -> ChainStore:
+        """The same on either kind of client."""
+        return ChainStore(
+            jobs=database[self._names.jobs],
+            runs=database[self._names.runs],
+            server=self._around.server_id,
+            retention=self._settings.retention,
+        )
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        settlement = judge(run, outcome, now=self._clock.now, random=random.random)
+        self._upkeep.warn_of_overlap(settlement)
+        if settlement.error is not None:
+            self._around.told.failed(run, outcome.error, settlement.error.message)
+        self._settling.add(settlement)
+
+    def _tell_of_rush(self, on: bool) -> None:
+        self._listener.rest() if on else self._listener.resume()
+        self._around.rush_began() if on else self._around.rush_ended()
+
+    def _prepare(self) -> None:
+        retention = self._settings.history_retention
+        ensure_indexes(self._chores, self._names, sort=self._settings.sort, history_retention=retention)
+        self._around.run_logs.start()
+
+    async def _dispose(self) -> None:
+        await self._processes.close()
+        self._lease.close()
+        await asyncio.to_thread(self._around.run_logs.close)
+        await self._databases.close()
+        self._client.close()
 
 
 def _watching_sizes(
