@@ -169,20 +169,9 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         run_logs=_run_logs(settings, uri=uri, server=lambda: lease.owner),
     )
     runner = runners.create(settings.runner.type, settings=settings.runner.config, around=around)
-    manager = JobManager(
-        runner=runner,
-        configs=ConfigStore(configs=decided[names.configs], history=decided[names.history]),
-        server=around.server_id,
-        default_concurrency=settings.runner.config.default_concurrency,
-        default_lock_lifetime=settings.runner.config.default_lock_lifetime,
-    )
-    scanner = Scanner(
-        project_root=settings.project.root,
-        jobs_dir=Path(settings.project.jobs_dir),
-        plugins_dir=Path(settings.project.plugins_dir),
-        disabled_plugins=settings.project.disabled_plugins,
-        plugins=plugins,
-    )
+    configs = ConfigStore(configs=decided[names.configs], history=decided[names.history])
+    manager = _manager(settings, runner, configs, around.server_id)
+    scanner = _scanner(settings, plugins)
     return Parts(
         uri=uri,
         client=client,
@@ -198,6 +187,26 @@ def _parts(settings: Settings, *, uri: str, embedded: EmbeddedMongo | None, plug
         config_listener=listener,
         owner=around.server_id,
         worn_out=worn_out,
+    )
+
+
+def _manager(settings: Settings, runner: JobRunner, configs: ConfigStore, server: Callable[[], str]) -> JobManager:
+    return JobManager(
+        runner=runner,
+        configs=configs,
+        server=server,
+        default_concurrency=settings.runner.config.default_concurrency,
+        default_lock_lifetime=settings.runner.config.default_lock_lifetime,
+    )
+
+
+def _scanner(settings: Settings, plugins: Any) -> Scanner:
+    return Scanner(
+        project_root=settings.project.root,
+        jobs_dir=Path(settings.project.jobs_dir),
+        plugins_dir=Path(settings.project.plugins_dir),
+        disabled_plugins=settings.project.disabled_plugins,
+        plugins=plugins,
     )
 
 
