@@ -145,9 +145,13 @@ class Project:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
-    def process(self, *, environ: Mapping[str, str] = os.environ, **runner: Any) -> ServerProcess:
-        """`python -m jobserver start` as a process of its own."""
-        process = ServerProcess(self, len(self._processes), runner, environ)
+    def process(
+        self, *arguments: str, uri: str | None = None, environ: Mapping[str, str] = os.environ, **runner: Any
+    ) -> ServerProcess:
+        """`python -m jobserver start` as a process of its own; `uri` is a way of its own to MongoDB."""
+        settings = self.settings(**runner)
+        settings["mongodb"]["uri"] = uri or self.uri
+        process = ServerProcess(self.root, len(self._processes), settings, arguments, environ)
         self._processes.append(process)
         return process
 
@@ -228,14 +232,16 @@ class Project:
 class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
-    def __init__(self, project: Project, number: int, runner: Document, environ: Mapping[str, str]) -> None:
-        config = project.root / f"server-{number}.yaml"
-        config.write_text(json.dumps(project.settings(**runner)))  # JSON is YAML too
-        self._log = project.root / f"server-{number}.log"
+    def __init__(
+        self, root: Path, number: int, settings: Document, arguments: Sequence[str], environ: Mapping[str, str]
+    ) -> None:
+        config = root / f"server-{number}.yaml"
+        config.write_text(json.dumps(settings))  # JSON is YAML too
+        self._log = root / f"server-{number}.log"
         environ = {name: value for name, value in environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobserver", "start", "--config", str(config)],
+                [sys.executable, "-m", "jobserver", "start", "--config", str(config), *arguments],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -274,6 +280,10 @@ class ServerProcess:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
+
+    def has_ended(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end; harmless after it."""
