@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet chaos chaos-short interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,6 +39,12 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: $(READY)-dev ## the same with 30 faults and 2,000 jobs; three minutes at the most
+	@$(BIN)/python -m tests.chaos --short $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.chaos.checker import Verdict, check
-from tests.chaos.faults import Fault, Lane, Scene
+from tests.chaos.faults import INFLICT, Fault, Kind, Lane, Scene
 from tests.chaos.figures import Recovery, recovery
 from tests.chaos.history import Death, Outside, Skip
 from tests.chaos.hosts import Host
@@ -31,6 +32,8 @@ from tests.skew import skewed
 
 OBEYED = 10.0  # seconds after which every server obeys an edit
 SHOWN = 3.0  # seconds in which a server that does not would have claimed
+STEADY = 30.0  # jobs per second while faults come one by one
+ALONE = 3.0  # seconds from one to the next
 LAST = 20  # jobs that are enqueued while theirs is paused
 
 Tell = Callable[[str], None]
@@ -44,6 +47,7 @@ class Proof:
     verdict: Verdict
     faults: tuple[Fault, ...]
     recovery: Recovery
+    disturbed: Recovery  # the same where other faults happened as well
     accepted: int
     refused: int
     exit_codes: dict[str, int]
@@ -79,6 +83,8 @@ class Chaos:
             witness.start()
             with self._hosts(scene):
                 customers = self._disturb(scene, witness)
+                together = len(scene.faults)
+                customers.append(self._one_by_one(scene))
                 settled_at = self._calm(scene)
                 codes = {host.name: host.stop() for host in scene.hosts}
             witness.stop(client)
@@ -95,7 +101,8 @@ class Chaos:
         return Proof(
             plan=self._plan,
             verdict=check(changes(read_events(witness.path)), steps, outside),
-            recovery=recovery(changes(read_events(witness.path)), scene.faults),
+            recovery=recovery(changes(read_events(witness.path)), scene.faults[together:]),
+            disturbed=recovery(changes(read_events(witness.path)), scene.faults[:together]),
             faults=tuple(scene.faults),
             accepted=len(outside.accepted),
             refused=sum(customer.refused for customer in customers),
@@ -182,11 +189,38 @@ class Chaos:
             time.sleep(1.0)
         return customers
 
-    def _calm(self, scene: Scene) -> datetime:
-        """All healed, all ended, and a last edit; the moment from which that has to be obeyed."""
+    def _one_by_one(self, scene: Scene) -> Customer:
+        """Each fault when the one before is over, under a steady load."""
+        self._heal(scene)
+        dice = random.Random(f"{self._plan.seed} alone")
+        numbers = range(self._plan.jobs, 10 * self._plan.jobs)
+        leaving = threading.Event()
+        customer = Customer(
+            scene.project.uri,
+            scene.project.name,
+            numbers,
+            seconds=len(numbers) / STEADY,
+            seed=self._plan.seed - 1,
+            stopping=leaving,
+        )
+        customer.start()
+        for kind, count in self._plan.alone.items():
+            for number in range(count):
+                self._tell(f"one by one: {kind}, {number + 1} of {count}")
+                INFLICT[kind](scene, dice)
+                time.sleep(self._plan.lease * 2 if kind is Kind.HOST_KILLED else ALONE)
+        leaving.set()
+        customer.join()
+        return customer
+
+    def _heal(self, scene: Scene) -> None:
         scene.network.heal()
         scene.nodes.mend()
         self._drain(scene)
+
+    def _calm(self, scene: Scene) -> datetime:
+        """All healed, all ended, and a last edit; the moment from which that has to be obeyed."""
+        self._heal(scene)
         project = scene.project
         self._tell("quiet: is a pause obeyed?")
         _until(

@@ -38,12 +38,11 @@ class Claims(OfJobs):
         if is_claim(change):
             self.count += 1
             yield from self._claim(change)
-        elif fence(after) != fence(before) and after:
+        elif after and token(before) != token(after) is not None:
+            how = f"the lock of {before.get('lockedBy')} was overwritten by {after.get('lockedBy')}"
+            yield self.broken(change, how)
+        elif after and fence(after) != fence(before):
             yield self.broken(change, f"fence {fence(before)} became {fence(after)} without a claim")
-        elif token(before) is not None and token(after) is not None and token(before) != token(after):
-            yield self.broken(
-                change, f"the lock of {before.get('lockedBy')} was overwritten by {after.get('lockedBy')}"
-            )
 
     def _claim(self, change: Change) -> Iterator[Violation]:
         before, after = change.before, change.after

@@ -10,7 +10,7 @@ from typing import Any
 from tests.chaos.faults import Fault, Kind
 from tests.chaos.history import Change
 from tests.chaos.hosts import pid_of
-from tests.chaos.rule import JOBS, is_claim, token
+from tests.chaos.rule import JOBS, is_claim, is_crash, is_end, token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class _Awaited:
 
 
 def recovery(changes: Iterable[Change], faults: Sequence[Fault]) -> Recovery:
-    """Who held what when its process was killed, and when it went on."""
+    """Who held what when its process was killed by one of these faults, and when it went on."""
     kinds = (Kind.WORKER_KILLED, Kind.HOST_KILLED, Kind.PRIMARY_KILLED)
     coming = sorted((fault for fault in faults if fault.kind in kinds), key=lambda fault: fault.at, reverse=True)
     held: dict[str, tuple[int, float]] = {}
@@ -64,6 +64,8 @@ def recovery(changes: Iterable[Change], faults: Sequence[Fault]) -> Recovery:
             awaited.append(_begin(coming.pop(), held))
         if is_claim(change):
             _claimed(awaited, repr(change.id), change.at)
+        elif is_end(change) and not is_crash(change):  # it ended just before it would have been killed
+            _settled(awaited, repr(change.id))
         _follow(held, change)
     return Recovery(
         supervised=_spread(awaited, Kind.WORKER_KILLED),
@@ -93,6 +95,12 @@ def _claimed(awaited: list[_Awaited], id_: str, at: datetime) -> None:
         each.resumed = passed if each.resumed is None else each.resumed
         if id_ in each.held and each.held[id_] is None:
             each.held[id_] = passed
+
+
+def _settled(awaited: list[_Awaited], id_: str) -> None:
+    for each in awaited:
+        if each.held.get(id_, 0.0) is None:
+            del each.held[id_]
 
 
 def _spread(awaited: list[_Awaited], kind: Kind) -> Spread:

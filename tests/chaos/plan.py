@@ -20,11 +20,16 @@ LANES = {"servers": SERVERS, "pauses": PAUSES, "mongods": MONGODS, "network": NE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`jobs` over `seconds`, beside so many faults of each kind; `lease` and `skew` in seconds."""
+    """`jobs` over `seconds`, beside so many faults of each kind; `lease` and `skew` in seconds.
+
+    Then so many faults come `alone`, each on otherwise sound machines: how long recovery takes is measured there, for
+    beside others it takes as long as those last.
+    """
 
     jobs: int
     seconds: float
     faults: Mapping[Kind, int]
+    alone: Mapping[Kind, int]
     lease: float = 6.0
     hosts: Mapping[str, int] = field(default_factory=lambda: {"first": 2, "second": 1})  # name: workers
     skew: float = 3600.0
@@ -44,6 +49,7 @@ class Plan:
 SHORT = Plan(
     jobs=2_000,
     seconds=60,
+    alone={Kind.WORKER_KILLED: 3, Kind.HOST_KILLED: 1, Kind.PRIMARY_KILLED: 1},
     faults={
         Kind.WORKER_KILLED: 4,
         Kind.SUPERVISOR_KILLED: 1,
@@ -68,6 +74,7 @@ SHORT = Plan(
 LONG = Plan(
     jobs=100_000,
     seconds=1_500,
+    alone={Kind.WORKER_KILLED: 30, Kind.HOST_KILLED: 10, Kind.PRIMARY_KILLED: 10},
     hosts={"first": 2, "second": 2, "third": 1},
     faults={
         Kind.WORKER_KILLED: 100,

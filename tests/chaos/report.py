@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.conduct import Proof
-from tests.chaos.figures import Spread
+from tests.chaos.figures import Recovery, Spread
 
 SHARE_LOST = 45 / 30  # of the lease: what the promise is for a lease of 30 s
 SUPERVISED = 2.0
@@ -29,11 +30,16 @@ def lines(proof: Proof) -> Iterator[str]:
     yield f"  faults          {len(proof.faults):>8}"
     for kind, count in Counter(fault.kind for fault in proof.faults).most_common():
         yield f"    {count:>4}  {kind}"
-    for what, spread, limit in recoveries(proof):
-        yield (
-            f"  {what:<33} {len(spread.lengths):>5}   median {spread.median:5.1f} s, "
-            f"p99 {spread.at(0.99):5.1f} s, most {spread.most:5.1f} s (promised: {limit})"
-        )
+    for name, measured in (("one by one", proof.recovery), ("beside other faults", proof.disturbed)):
+        yield f"  {name}"
+        for figure in figures(measured, proof.plan.lease):
+            spread = figure.spread
+            yield (
+                f"    {figure.what:<29} {len(spread.lengths):>6} times   median {spread.median:5.1f} s, "
+                f"p99 {spread.at(0.99):5.1f} s, most {spread.most:5.1f} s"
+            )
+    for figure in missed(proof):
+        yield f"  missed: {figure.what}, promised {figure.promised}"
     codes = ", ".join(f"{name} {code}" for name, code in proof.exit_codes.items())
     yield f"  exit codes of SIGTERM   {codes}"
     for hitch in proof.hitches:
@@ -44,14 +50,34 @@ def lines(proof: Proof) -> Iterator[str]:
     yield from (f"    {violation}" for violation in verdict.violations[:MOST_SHOWN])
 
 
-def recoveries(proof: Proof) -> list[tuple[str, Spread, str]]:
-    """What was measured, and what is promised of it."""
-    lost = SHARE_LOST * proof.plan.lease
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A length that is promised; `limit` in seconds, of what `share` of the cases."""
+
+    what: str
+    spread: Spread
+    share: float
+    limit: float
+
+    @property
+    def promised(self) -> str:
+        """In words."""
+        return f"{'median' if self.share == 0.5 else f'p{self.share * 100:g}'} {self.limit:g} s"
+
+
+def figures(measured: Recovery, lease: float) -> list[Figure]:
+    """What is promised of each."""
+    lost = SHARE_LOST * lease
     return [
-        ("claimed again, worker killed", proof.recovery.supervised, f"p99 {SUPERVISED:g} s"),
-        ("claimed again, host killed", proof.recovery.host_lost, f"p99 {lost:g} s at this lease"),
-        ("first claim, primary killed", proof.recovery.primary_killed, f"median {RESUMED:g} s"),
+        Figure(what="worker killed, claimed again", spread=measured.supervised, share=0.99, limit=SUPERVISED),
+        Figure(what="host killed, claimed again", spread=measured.host_lost, share=0.99, limit=lost),
+        Figure(what="primary killed, first claim", spread=measured.primary_killed, share=0.5, limit=RESUMED),
     ]
+
+
+def missed(proof: Proof) -> list[Figure]:
+    """Of those that were measured one by one; beside other faults they say something about those."""
+    return [each for each in figures(proof.recovery, proof.plan.lease) if each.spread.at(each.share) > each.limit]
 
 
 def document(proof: Proof) -> dict[str, Any]:
@@ -70,19 +96,25 @@ def document(proof: Proof) -> dict[str, Any]:
         "executions": verdict.runs,
         "ends": verdict.ends,
         "faults": dict(Counter(str(fault.kind) for fault in proof.faults)),
-        "recovery": {
-            what: {
-                "count": len(spread.lengths),
-                "median": round(spread.median, 3),
-                "p99": round(spread.at(0.99), 3),
-                "most": round(spread.most, 3),
-                "promised": limit,
-            }
-            for what, spread, limit in recoveries(proof)
-        },
+        "oneByOne": _measured(proof.recovery, plan.lease),
+        "besideOtherFaults": _measured(proof.disturbed, plan.lease),
+        "missed": [each.what for each in missed(proof)],
         "exitCodes": proof.exit_codes,
         "hitches": list(proof.hitches),
         "violations": verdict.counted,
         "examples": [str(violation) for violation in verdict.violations],
         "holds": proof.holds,
+    }
+
+
+def _measured(measured: Recovery, lease: float) -> dict[str, Any]:
+    return {
+        each.what: {
+            "count": len(each.spread.lengths),
+            "median": round(each.spread.median, 3),
+            "p99": round(each.spread.at(0.99), 3),
+            "most": round(each.spread.most, 3),
+            "promised": each.promised,
+        }
+        for each in figures(measured, lease)
     }

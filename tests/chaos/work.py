@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class Customer(threading.Thread):
                     return
 
     def _batch(self, numbers: Iterator[int]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for number, _ in zip(numbers, range(self._dice.choice((1, 1, 1, 20))), strict=False):
+        for number in islice(numbers, self._dice.choice((1, 1, 1, 20))):
             yield request(number, self._dice)
 
     def _enqueue(self, jobs: SyncJobClient, batch: list[tuple[str, dict[str, Any]]]) -> None:
