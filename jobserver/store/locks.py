@@ -17,7 +17,7 @@ from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
 from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import NOW, ago, is_moment
+from jobserver.store.expressions import NOW, Expression, ago, is_moment
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
@@ -48,14 +48,14 @@ class LockStore:
             owners = self._jobs.distinct("lockedBy", HELD)
             named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
             dead = named - self._alive() if named else named
-            return [job for owner in sorted(dead) for job in self.reap_server(owner)]
+            return [job for owner in sorted(dead) if self._end(owner) for job in self._reap_owner(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
         self._servers.delete_one({"_id": owner})
-        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
+        return self._reap_owner(owner, reason)
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
         """The same at once, for a process whose end its supervisor has seen."""
@@ -96,9 +96,24 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
-        # On the right side: `$add` would fail on a lease that is no date.
-        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}}
+        holds = {"$expr": self._holds()}
         return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
+
+    def _end(self, owner: str) -> bool:
+        """End a lease that is over; False when it is not, or not any more.
+
+        A server that has stood still may renew after we have looked. And we may have looked at a primary that is none
+        any more, while the delete is repeated by the driver on the new one, where the lease was renewed long ago.
+        """
+        self._servers.delete_one({"_id": owner, "$expr": {"$not": [self._holds()]}})
+        return self._servers.find_one({"_id": owner}, {"_id": 1}) is None
+
+    def _holds(self) -> Expression:
+        # On the right side: `$add` would fail on a lease that is no date.
+        return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
+
+    def _reap_owner(self, owner: str, reason: str | None = None) -> list[ClaimedJob]:
+        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         return self._take_back(which, reason, transitions.reap(reason), mark="crashedToken", at="lastCrashAt")

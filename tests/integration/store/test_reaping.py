@@ -10,6 +10,7 @@ import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
 
+from jobserver.store.locks import LockStore
 from jobserver.store.servers import Identity, ServerStore
 from jobserver.store.states import Transition
 from jobserver.store.transitions import MAX_CRASHES
@@ -60,6 +61,27 @@ async def test_a_server_counts_as_dead_only_some_seconds_after_its_lease(place: 
     async with place.store() as store:
         await claim_one(store, owner="late")
     assert place.locks().reap_dead_servers() == []
+
+
+async def test_a_server_that_renews_after_it_was_found_dead_keeps_its_locks(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put()
+    place.register("thawed", lease=OVER)
+    looked = LockStore._alive
+
+    def looked_then_renewed(locks: LockStore) -> set[Any]:
+        alive = looked(locks)
+        assert ServerStore(place.servers).renew("thawed", {})
+        return alive
+
+    monkeypatch.setattr(LockStore, "_alive", looked_then_renewed)
+    async with place.store() as store:
+        job = await claim_one(store, owner="thawed")
+    before = place.raw(job.id)
+    assert place.locks().reap_dead_servers() == []
+    assert place.raw(job.id) == before
+    assert place.servers.count_documents({"_id": "thawed"}) == 1
 
 
 async def test_a_dead_server_is_struck_off_and_told_so_when_it_renews(place: Workplace) -> None:
