@@ -221,11 +221,12 @@ def lose_majority(scene: Scene, dice: random.Random) -> None:
 
 
 def partition(scene: Scene, dice: random.Random) -> None:
-    """No reset, no reply: the host has to find out by itself."""
+    """No reset, no reply: the host has to find out by itself. When it comes back, others have its work, or not yet."""
     host = dice.choice(scene.hosts)
+    scene.at_work(host)
     with scene.recorded(Kind.PARTITIONED, tuple(host.all_pids())):
         host.way.black_hole()
-        scene.rest(scene.lease * dice.uniform(0.3, 1.8))
+        scene.rest(scene.lease * dice.choice((0.3, 0.8, 1.5, 2.0)))
         host.way.heal()
 
 

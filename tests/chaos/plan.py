@@ -49,7 +49,7 @@ class Plan:
 SHORT = Plan(
     jobs=2_000,
     seconds=60,
-    alone={Kind.WORKER_KILLED: 3, Kind.HOST_KILLED: 1, Kind.PRIMARY_KILLED: 1},
+    alone={Kind.WORKER_KILLED: 3, Kind.HOST_KILLED: 1, Kind.PRIMARY_KILLED: 1, Kind.PARTITIONED: 2},
     faults={
         Kind.WORKER_KILLED: 4,
         Kind.SUPERVISOR_KILLED: 1,
