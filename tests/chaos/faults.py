@@ -352,7 +352,7 @@ def change_files(scene: Scene, dice: random.Random) -> None:
             case 0:
                 _replace(path, f"{source}\n# {dice.random()}\n")
             case 1:
-                path.write_text(source[: dice.randrange(len(source))])
+                path.write_text(source[: dice.randrange(len(source))] + "\n(")  # cut short it may be a sound job
             case _:
                 path.unlink()
         scene.rest(dice.uniform(0.5, 2.0))
