@@ -86,7 +86,7 @@ class Chaos:
                 together = len(scene.faults)
                 customers.append(self._one_by_one(scene))
                 settled_at = self._calm(scene)
-                codes = {host.name: host.stop() for host in scene.hosts}
+            codes = {host.name: host.stop() for host in scene.hosts}
             witness.stop(client)
             skips = _read_skips(project)
         self._tell(f"judging {witness.events} changes")
