@@ -17,7 +17,7 @@ from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
 from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import NOW, ago, is_moment
+from jobserver.store.expressions import NOW, Expression, ago, is_moment
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
@@ -48,7 +48,7 @@ class LockStore:
             owners = self._jobs.distinct("lockedBy", HELD)
             named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
             dead = named - self._alive() if named else named
-            return [job for owner in sorted(dead) for job in self.reap_server(owner)]
+            return [job for owner in sorted(dead) if self._has_ended(owner) for job in self.reap_server(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
@@ -96,9 +96,21 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
+        found = self._servers.find({"$expr": self._lease_holds()}, {"_id": 1})
+        return {server["_id"] for server in found if isinstance(server["_id"], str)}
+
+    def _has_ended(self, owner: str) -> bool:
+        """End this server's lease if it is over; whether there is none any more.
+
+        Asked by writes, after the read: a server that stood still may have renewed its lease since. And a primary that
+        is none any more shows old leases for a while; it cannot confirm a write, not even one that changes nothing.
+        """
+        self._servers.delete_one({"_id": owner, "$expr": {"$not": [self._lease_holds()]}})
+        return self._servers.update_one({"_id": owner}, {"$set": {"_id": owner}}).matched_count == 0
+
+    def _lease_holds(self) -> Expression:
         # On the right side: `$add` would fail on a lease that is no date.
-        holds = {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}}
-        return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
+        return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         return self._take_back(which, reason, transitions.reap(reason), mark="crashedToken", at="lastCrashAt")

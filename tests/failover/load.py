@@ -30,8 +30,9 @@ class Load(Job):
 class Load:
     """So many runs a second, asked for in a thread of its own under ids of ours: asking twice is asking once."""
 
-    def __init__(self, project: Project, *, per_second: float) -> None:
+    def __init__(self, project: Project, *, per_second: float, uri: str | None = None) -> None:
         self._project, self._pause = project, 1 / per_second
+        self._uri = uri or project.uri
         self._name = project.job("load", NOTED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="load", daemon=True)
@@ -75,9 +76,7 @@ class Load:
         return found
 
     def _ask(self) -> None:
-        with MongoClient[dict[str, Any]](
-            self._project.uri, serverSelectionTimeoutMS=2000, socketTimeoutMS=1000
-        ) as client:
+        with MongoClient[dict[str, Any]](self._uri, serverSelectionTimeoutMS=2000, socketTimeoutMS=1000) as client:
             jobs = client[self._project.name].get_collection("pulseJobs", write_concern=WriteConcern("majority"))
             while not self._stopping.is_set():
                 self._insert(jobs, ObjectId())
