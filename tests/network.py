@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
@@ -165,10 +166,11 @@ class Way:
         self._lose(Loss(command=command, reply=False, **which))
 
     def heal(self, node: str | None = None) -> None:
-        """No fault from here on; what was held arrives. Connections that a loss has left hanging stay so."""
+        """No fault from here on, what was held arrives; losses yet to come are called off when all is healed."""
         if node is None:
             self._network.do(self._weather.losses.clear)
-        self._change(node, lambda _toxics: Toxics())
+        for door in self._doors(node):
+            self._network.do(partial(door.now, Toxics(), heals=True))
 
     def _lose(self, loss: Loss) -> None:
         self._network.do(lambda: self._weather.losses.append(loss))

@@ -42,7 +42,8 @@ class Toxics:
 class Loss:
     """From the `nth` such command on the next `times` are lost, or `share` of them, by chance.
 
-    The connection breaks then, or with `hang` stays and carries nothing any more, in neither direction, for ever.
+    The connection breaks then. With `hang` it stays, and carries neither this nor anything later, in neither
+    direction, until the way is healed: then all of that arrives.
     `of` is a collection, `node` an address; without them it is any.
     """
 
@@ -103,10 +104,11 @@ class Door:
         self._server = await loop.create_server(lambda: Talk(self).client, "127.0.0.1", 0)
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    def now(self, toxics: Toxics) -> None:
-        """From here on this is wrong; what is held goes on if it may."""
+    def now(self, toxics: Toxics, *, heals: bool = False) -> None:
+        """From here on this is wrong; what is held goes on if it may, and with `heals` also what hangs."""
         self.toxics = toxics
         for talk in list(self.talks):
+            talk.hangs = talk.hangs and not heals
             talk.go_on()
 
     def reset(self) -> None:
@@ -181,9 +183,7 @@ class Talk:
 
     def _requested(self, message: Message) -> None:
         command = message.command()
-        loss = self.door.weather.loses(command, self.door.node, reply=False)
-        if loss is not None:
-            self._lose(loss)
+        if self._breaks(self.door.weather.loses(command, self.door.node, reply=False)):
             return
         if not message.more_follows:
             self._asked[message.id] = command
@@ -191,20 +191,21 @@ class Talk:
 
     def _replied(self, message: Message) -> None:
         command = self._asked.pop(message.answers, ("", ""))
-        loss = self.door.weather.loses(command, self.door.node, reply=True)
-        if loss is not None:
-            self._lose(loss)
+        if self._breaks(self.door.weather.loses(command, self.door.node, reply=True)):
             return
         if message.more_follows:  # the next reply answers this one
             self._asked[message.id] = command
         renames = command[0] in HELLO
         self._replies.put(message.renamed(self.door.weather.names.__getitem__) if renames else message.raw)
 
-    def _lose(self, loss: Loss) -> None:
+    def _breaks(self, loss: Loss | None) -> bool:
+        if loss is None:
+            return False
         if loss.hang:
             self.hangs = True
-        else:
-            self.reset()
+            return False
+        self.reset()
+        return True
 
 
 class End(asyncio.Protocol):

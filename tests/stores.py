@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
 from pymongo.database import Database
 
 from jobserver.store.chains import ChainStore
@@ -85,9 +86,9 @@ class Workplace:
         told: datetime = self.db.command("hello", codec_options=self.jobs.codec_options)["localTime"]
         return told
 
-    def locks(self) -> LockStore:
-        """The reaper's store."""
-        chores = deciding_sync(self.db)
+    def locks(self, client: MongoClient[dict[str, Any]] | None = None) -> LockStore:
+        """The reaper's store, on a client of its own if there is one."""
+        chores = deciding_sync(self.db if client is None else client[self.db.name].with_options(codec_options=CODEC))
         return LockStore(jobs=chores[NAMES.jobs], runs=chores[NAMES.runs], servers=chores[NAMES.servers])
 
     def strays(self) -> StrayStore:

@@ -57,15 +57,13 @@ class Message:
         return head + self.raw[HEADER.size : start] + document
 
     def _document(self) -> int:
-        match self.code:
-            case 2013:
-                return HEADER.size + FLAGS_AND_KIND
-            case 1:
-                return HEADER.size + REPLY_FACTS
-            case 2004:
-                return self.raw.index(0, HEADER.size + LENGTH.size) + 1 + COUNTS
-            case code:
-                raise ValueError(f"a message with op code {code} cannot be read here")
+        if self.code == OP_MSG:
+            return HEADER.size + FLAGS_AND_KIND
+        if self.code == OP_REPLY:
+            return HEADER.size + REPLY_FACTS
+        if self.code == OP_QUERY:
+            return self.raw.index(0, HEADER.size + LENGTH.size) + 1 + COUNTS
+        raise ValueError(f"a message with op code {self.code} cannot be read here")
 
 
 def messages(received: bytearray) -> Iterator[Message]:

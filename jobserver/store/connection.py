@@ -31,6 +31,9 @@ _CLIENT_OPTIONS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 5_000,
     "connectTimeoutMS": 5_000,
     "socketTimeoutMS": 30_000,
+    # Who monitors a node gives up on it after this and a connect's time: what waits for one that stands still, or is
+    # behind a network that swallows everything, goes on with its successor ten seconds later, not fifteen.
+    "heartbeatFrequencyMS": 5_000,
     "retryWrites": True,
     "retryReads": True,
 }

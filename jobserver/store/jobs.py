@@ -114,9 +114,18 @@ class JobStore:
             raise DatabaseError(f"{name} could not be withdrawn: {what_mongodb_said(error)}") from error
         return withdrawn.modified_count
 
-    async def release(self, *, owner: str) -> int:
-        """Give back everything that `owner` still holds; its attempts do not count."""
-        held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
+    async def held_tokens(self, *, owner: str) -> set[str]:
+        """The tokens of all that `owner` holds by MongoDB's word."""
+        try:
+            return set(await self._jobs.distinct("lockToken", _held_by(owner)))
+        except PyMongoError as error:
+            raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
+
+    async def release(self, *, owner: str, tokens: set[str] | None = None) -> int:
+        """Give back everything that `owner` still holds, or what it holds by these tokens; attempts do not count."""
+        held = _held_by(owner)
+        if tokens is not None:
+            held["lockToken"] = {"$in": sorted(tokens)}
         try:
             return (await self._jobs.update_many(held, transitions.release())).modified_count
         except PyMongoError as error:
@@ -205,6 +214,10 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
             return bool(document.get("crashedToken") == settlement.job.token)
         case _:
             return bool(document.get("settledBy") == settlement.job.token)
+
+
+def _held_by(owner: str) -> Document:
+    return {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
 
 
 def _key(id_: Any) -> Any:

@@ -48,14 +48,14 @@ class LockStore:
             owners = self._jobs.distinct("lockedBy", HELD)
             named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
             dead = named - self._alive() if named else named
-            return [job for owner in sorted(dead) if self._end(owner) for job in self._reap_owner(owner)]
+            return [job for owner in sorted(dead) if self._has_ended(owner) for job in self.reap_server(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
         self._servers.delete_one({"_id": owner})
-        return self._reap_owner(owner, reason)
+        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
         """The same at once, for a process whose end its supervisor has seen."""
@@ -96,24 +96,21 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
-        holds = {"$expr": self._holds()}
-        return {server["_id"] for server in self._servers.find(holds, {"_id": 1}) if isinstance(server["_id"], str)}
+        found = self._servers.find({"$expr": self._lease_holds()}, {"_id": 1})
+        return {server["_id"] for server in found if isinstance(server["_id"], str)}
 
-    def _end(self, owner: str) -> bool:
-        """End a lease that is over; False when it is not, or not any more.
+    def _has_ended(self, owner: str) -> bool:
+        """End this server's lease if it is over; whether there is none any more.
 
-        A server that has stood still may renew after we have looked. And we may have looked at a primary that is none
-        any more, while the delete is repeated by the driver on the new one, where the lease was renewed long ago.
+        Asked by writes, after the read: a server that stood still may have renewed its lease since. And a primary that
+        is none any more shows old leases for a while; it cannot confirm a write, not even one that changes nothing.
         """
-        self._servers.delete_one({"_id": owner, "$expr": {"$not": [self._holds()]}})
-        return self._servers.find_one({"_id": owner}, {"_id": 1}) is None
+        self._servers.delete_one({"_id": owner, "$expr": {"$not": [self._lease_holds()]}})
+        return self._servers.update_one({"_id": owner}, {"$set": {"_id": owner}}).matched_count == 0
 
-    def _holds(self) -> Expression:
+    def _lease_holds(self) -> Expression:
         # On the right side: `$add` would fail on a lease that is no date.
         return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
-
-    def _reap_owner(self, owner: str, reason: str | None = None) -> list[ClaimedJob]:
-        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         return self._take_back(which, reason, transitions.reap(reason), mark="crashedToken", at="lastCrashAt")

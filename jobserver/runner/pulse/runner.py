@@ -25,6 +25,7 @@ from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_b
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
 from jobserver.runner.pulse.one_offs import OneOffs
+from jobserver.runner.pulse.orphans import LOOKS_FOR_ORPHANS, Orphans
 from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
@@ -122,6 +123,7 @@ class _Parts:
                 "watching wear": self._wear.watch,
                 "keeping turns": self._turns.run,
                 "finding one-offs": self._one_offs.run,
+                "finding orphans": self._orphans.run,
                 **_watching_sizes(self._settings, self._jobs, self._database[self._names.jobs]),
             },
             owner=lambda: self._lease.owner,
@@ -243,6 +245,16 @@ class _Parts:
             chaining=Chaining(store=self._chains(self._database), wakeups=self._wakeups, monotonic=self._monotonic),
             server=self._around.server_id,
             listeners=[self._upkeep, self._one_offs, self._reporter, self._wear],
+        )
+
+    @cached_property
+    def _orphans(self) -> Orphans:
+        return Orphans(
+            store=self._store,
+            known=lambda: self._claims.tokens | {run.job.token for run in self._runs} | self._settling.tokens,
+            owner=lambda: self._lease.owner,
+            wakeups=self._wakeups,
+            every=self._settings.lease.total_seconds() * LOOKS_FOR_ORPHANS,
         )
 
     @cached_property

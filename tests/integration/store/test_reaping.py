@@ -10,13 +10,16 @@ import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
 
-from jobserver.store.locks import LockStore
+from jobserver.store.connection import deciding_sync, sync_client
 from jobserver.store.servers import Identity, ServerStore
 from jobserver.store.states import Transition
 from jobserver.store.transitions import MAX_CRASHES
+from tests.integration.conftest import eventually
+from tests.network import Network
 from tests.stores import (
     LIFETIME,
     LONG_AGO,
+    NAMES,
     Store,
     Workplace,
     claim,
@@ -61,27 +64,6 @@ async def test_a_server_counts_as_dead_only_some_seconds_after_its_lease(place: 
     async with place.store() as store:
         await claim_one(store, owner="late")
     assert place.locks().reap_dead_servers() == []
-
-
-async def test_a_server_that_renews_after_it_was_found_dead_keeps_its_locks(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.put()
-    place.register("thawed", lease=OVER)
-    looked = LockStore._alive
-
-    def looked_then_renewed(locks: LockStore) -> set[Any]:
-        alive = looked(locks)
-        assert ServerStore(place.servers).renew("thawed", {})
-        return alive
-
-    monkeypatch.setattr(LockStore, "_alive", looked_then_renewed)
-    async with place.store() as store:
-        job = await claim_one(store, owner="thawed")
-    before = place.raw(job.id)
-    assert place.locks().reap_dead_servers() == []
-    assert place.raw(job.id) == before
-    assert place.servers.count_documents({"_id": "thawed"}) == 1
 
 
 async def test_a_dead_server_is_struck_off_and_told_so_when_it_renews(place: Workplace) -> None:
@@ -357,3 +339,30 @@ def test_a_lease_is_taken_renewed_and_given_up_on_the_clock_of_the_database(plac
     servers.end("me")
     assert servers.renew("me", {}) is None
     assert place.servers.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_server_that_is_back_between_the_look_and_the_reaping_keeps_its_locks(
+    place: Workplace, mongo_uri: str, back: bool
+) -> None:
+    """The look may also have been a primary's that is none any more: it shows leases as they once were."""
+    place.put_many(3)
+    place.register("late", lease=OVER)
+    async with place.store() as store:
+        held = await claim(store, owner="late")
+    with (
+        Network.start(mongo_uri) as network,
+        sync_client((way := network.way()).uri) as client,
+        ThreadPoolExecutor(1) as reaper,
+    ):
+        way.lose_reply("find", of="jobServers", hang=True)
+        reaping = reaper.submit(place.locks(client).reap_dead_servers)
+        eventually(lambda: way.lost)
+        if back:
+            leases = ServerStore(deciding_sync(place.db)[NAMES.servers], lease=timedelta(minutes=1))
+            assert leases.renew("late", {}) is not None
+        way.heal()
+        reaped = reaping.result()
+    assert set(ids(reaped)) == (set() if back else set(ids(held)))
+    assert place.jobs.count_documents({"lockedBy": "late"}) == (3 if back else 0)
+    assert (place.servers.find_one({"_id": "late"}) is not None) is back
