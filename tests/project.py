@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,9 +145,9 @@ class Project:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
-    def process(self, **runner: Any) -> ServerProcess:
+    def process(self, *, environ: Mapping[str, str] = os.environ, **runner: Any) -> ServerProcess:
         """`python -m jobserver start` as a process of its own."""
-        process = ServerProcess(self, len(self._processes), runner)
+        process = ServerProcess(self, len(self._processes), runner, environ)
         self._processes.append(process)
         return process
 
@@ -228,11 +228,11 @@ class Project:
 class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
-    def __init__(self, project: Project, number: int, runner: Document) -> None:
+    def __init__(self, project: Project, number: int, runner: Document, environ: Mapping[str, str]) -> None:
         config = project.root / f"server-{number}.yaml"
         config.write_text(json.dumps(project.settings(**runner)))  # JSON is YAML too
         self._log = project.root / f"server-{number}.log"
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVER_")}
+        environ = {name: value for name, value in environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jobserver", "start", "--config", str(config)],
