@@ -87,6 +87,7 @@ class Project:
 
     def __init__(self, root: Path, *, uri: str, client: MongoClient[Document], database: str) -> None:
         self.root, self.uri, self.client, self.name = root, uri, client, database
+        self.logs: Document = {}  # the settings of that section, where they matter
         self._processes: list[ServerProcess] = []
         (root / "jobs").mkdir(parents=True)
 
@@ -125,6 +126,7 @@ class Project:
             "mongodb": {"uri": self.uri, "database": self.name},
             "project": {"root": str(self.root)},
             "runner": {"config": {**QUICK, **runner}},
+            "logs": self.logs,
         }
 
     @asynccontextmanager
@@ -145,9 +147,9 @@ class Project:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
-    def process(self, *, environ: Mapping[str, str] = os.environ, **runner: Any) -> ServerProcess:
+    def process(self, *arguments: str, environ: Mapping[str, str] = os.environ, **runner: Any) -> ServerProcess:
         """`python -m jobserver start` as a process of its own."""
-        process = ServerProcess(self, len(self._processes), runner, environ)
+        process = ServerProcess(self, len(self._processes), arguments, runner, environ)
         self._processes.append(process)
         return process
 
@@ -228,14 +230,16 @@ class Project:
 class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
-    def __init__(self, project: Project, number: int, runner: Document, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, project: Project, number: int, arguments: Sequence[str], runner: Document, environ: Mapping[str, str]
+    ) -> None:
         config = project.root / f"server-{number}.yaml"
         config.write_text(json.dumps(project.settings(**runner)))  # JSON is YAML too
         self._log = project.root / f"server-{number}.log"
         environ = {name: value for name, value in environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobserver", "start", "--config", str(config)],
+                [sys.executable, "-m", "jobserver", "start", "--config", str(config), *arguments],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -263,8 +267,13 @@ class ServerProcess:
 
     def records(self, event: str, **fields: Any) -> list[Document]:
         """Log records of one kind."""
-        records = [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
-        return [record for record in records if record.get("event") == event and fields.items() <= record.items()]
+        return [
+            record for record in self.everything() if record.get("event") == event and fields.items() <= record.items()
+        ]
+
+    def everything(self) -> list[Document]:
+        """All log records so far."""
+        return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
 
     @property
     def id(self) -> str:

@@ -265,9 +265,7 @@ WITHOUT_THE_DATABASES_WORD = (
                 new='{"$unset": ["nextRunAt", "progress", "progressData",',
             ),
         ),
-        tests=(
-            f"{STORE}/test_settling.py::test_a_run_that_was_given_back_counts_neither_as_attempt_nor_as_run",
-        ),
+        tests=(f"{STORE}/test_claims.py::test_a_claim_writes_the_lock_the_counts_and_the_occurrence",),
     ),
     Mutant(
         name="crashes-not-counted",
