@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet mutants soak interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,6 +39,12 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a copy and see each one caught; three minutes
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -38,10 +38,18 @@ class Mutant:
 
 def copy_package(folder: Path, edits: tuple[Edit, ...] = ()) -> None:
     """Put the package below `folder`, changed so. Raises DoesNotApply."""
+    changed = changed_files(edits)
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in changed.items():
+        (folder / PACKAGE.name / path).write_text(text)
+
+
+def changed_files(edits: tuple[Edit, ...]) -> dict[str, str]:
+    """What the files that are changed hold afterwards, by path. Raises DoesNotApply."""
+    changed: dict[str, str] = {}
     for edit in edits:
-        path = folder / PACKAGE.name / edit.path
-        text = path.read_text()
+        text = changed.get(edit.path) or (PACKAGE / edit.path).read_text()
         if (count := text.count(edit.old)) != 1:
             raise DoesNotApply(edit.path, edit.old, count)
-        path.write_text(text.replace(edit.old, edit.new))
+        changed[edit.path] = text.replace(edit.old, edit.new)
+    return changed
