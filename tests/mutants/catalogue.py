@@ -88,6 +88,18 @@ WITHOUT_THE_FENCE = (
         tests=(f"{STORE}/test_claims.py::test_the_fence_grows_by_one_with_every_claim_and_never_repeats",),
     ),
     Mutant(
+        name="server-id-used-again",
+        breaks="a server takes a dead one's locks for its own",
+        edits=(
+            Edit(
+                path="runner/pulse/heartbeat.py",
+                old='return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"',
+                new='return f"{socket.gethostname()}:{os.getpid()}"',
+            ),
+        ),
+        tests=("tests/unit/test_lease.py::test_no_registration_has_the_id_of_another_one",),
+    ),
+    Mutant(
         name="recovery-of-the-living",
         breaks="locks of servers that are well are taken back",
         edits=(
@@ -167,6 +179,12 @@ WITH_THE_WRONG_CLOCK = (
             f"{SERVER}/test_skewed_servers.py::test_locks_and_leases_of_servers_an_hour_off_hold_to_their_end",
             "tests/architecture/test_clocks.py::test_what_is_stored_or_asked_for_is_dated_by_no_clock_of_a_client",
         ),
+    ),
+    Mutant(
+        name="clock-that-sleeps",
+        breaks="a server goes on under a lease that was over while its machine slept",
+        edits=(Edit(path="store/clock.py", old='"CLOCK_BOOTTIME"', new='"CLOCK_MONOTONIC"'),),
+        tests=("tests/unit/test_lease.py::test_a_lease_is_over_when_the_machine_has_slept_through_its_end",),
     ),
 )
 

@@ -58,8 +58,9 @@ class Samples:
         """From outside, each that still lives."""
         now = time.monotonic()
         for watched, process in self._watched.values():
-            for what, value in _outside(process):
-                watched.add(what, now, value)
+            if process.is_running():  # a number is soon given to another process
+                for what, value in _outside(process):
+                    watched.add(what, now, value)
 
     def look_at_collections(self) -> None:
         """How many documents there are, but for those that are kept for ever: one-offs, and what was edited."""
