@@ -115,7 +115,7 @@ class LockStore:
         return self._take_back(which, reason, transitions.reap(reason), at="lastCrashAt")
 
     def _take_back(self, which: Document, reason: str, change: list[Document], *, at: str) -> list[ClaimedJob]:
-        """Make this change to every held document like these; it leaves the lock's token in `crashedToken`, when in `at`.
+        """Make this change to every held document like these; it leaves the lock's token in `crashedToken`, `at` when.
 
         `settledBy` would not do: a run that its own server has settled in the last moment has that, too.
         """

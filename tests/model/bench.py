@@ -79,7 +79,7 @@ class Bench:
         self._quick = client.get_database(database, write_concern=QUICKLY)
         self.jobs = JobStore(self._database[NAMES.jobs], retention=RETENTION, failed_retention=FAILED_RETENTION)
         self.queue = AsyncQueue(self._database, NAMES)
-        self.servers = ServerStore(self._deciding[NAMES.servers], lease=timedelta(minutes=LEASE))
+        self.servers = ServerStore(self._quick[NAMES.servers], lease=timedelta(minutes=LEASE))
         self.editor = Editor(self._deciding, NAMES, by="a person")
 
     def close(self) -> None:

@@ -1,9 +1,10 @@
-"""Draws what happens: rules for hypothesis, one per kind of act, and two in which something comes in between."""
+"""Draws what happens, how often each of it, and what comes in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import SystemRandom
+from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
@@ -41,6 +42,8 @@ from tests.model.acts import (
 )
 from tests.model.bench import Bench
 from tests.model.world import SERVERS, World
+
+T = TypeVar("T")
 
 ENDS = (
     *(Transition.COMPLETE, Transition.RETRY, Transition.FAIL, Transition.CANCEL, Transition.SKIP),
@@ -83,15 +86,24 @@ convergences = st.builds(Converge, afresh=st.booleans(), together=st.sampled_fro
 limits = st.builds(Limit, most=st.integers(1, 3))
 jumps = st.builds(Jump, minutes=st.sampled_from([10, 20, 30, 50, 100, -20]))
 
-# Half of what happens is the road of a job, so that there is always something for the other half to meet.
-road = st.one_of(enqueues, claims, claims, settles, settles)
-trouble = st.one_of(
-    *(jumps, jumps, reaps, reaps, touches, renewals, returns, crashes, pauses, cancels, revivals, withdrawals),
-    *(edits, convergences, convergences, limits, st.builds(Save), st.builds(Restore)),
+between = (claims, settles, settles, renewals, touches, returns, reaps, cancels, edits, enqueues)
+
+# How often each comes: the road of a job often enough that there is always something for the rest to meet.
+OFTEN = (
+    *((5, enqueues), (9, claims), (8, settles), (6, reaps), (4, jumps), (2, touches), (2, renewals), (2, cancels)),
+    *((2, convergences), (1, edits), (1, limits), (1, withdrawals), (1, revivals), (1, crashes), (1, pauses)),
+    *((1, returns), (1, st.one_of(st.builds(Save), st.builds(Restore)))),
 )
-in_between = st.lists(
-    st.one_of(claims, settles, renewals, touches, returns, reaps, cancels, edits, enqueues), min_size=1, max_size=2
-)
+
+
+def one_of(choices: Sequence[st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
+    """One of these, each as often as it is there; hypothesis' own `one_of` takes those that are alike for one."""
+    return st.integers(0, len(choices) - 1).flatmap(choices.__getitem__)
+
+
+anything = one_of([choice for times, choice in OFTEN for _ in range(times)])
+in_between = st.lists(one_of(between), min_size=1, max_size=2)
+sometimes: st.SearchStrategy[list[Act]] = one_of((st.just([]), st.just([]), in_between))
 
 
 class Machine(RuleBasedStateMachine):
@@ -106,21 +118,9 @@ class Machine(RuleBasedStateMachine):
         """There is work, and the job with a schedule is known."""
         self.world.perform(Converge(), *acts)
 
-    @rule(act=st.one_of(road, trouble))
-    def happen(self, act: Act) -> None:
-        """Anything."""
-        self.world.perform(act)
-
-    @rule(act=claims, meanwhile=in_between)
-    def claim_too_late(self, act: Act, meanwhile: list[Act]) -> None:
-        """Between a server's look and its lock something happens."""
-        self.world.perform(act, *meanwhile)
-
-    @rule(act=reaps, minutes=st.sampled_from([0, 30, 50, 100]), meanwhile=in_between)
-    def reap_too_late(self, act: Act, minutes: int, meanwhile: list[Act]) -> None:
-        """Between a reaper's look and its deed something happens."""
-        if minutes:
-            self.world.perform(Jump(minutes=minutes))
+    @rule(act=anything, meanwhile=sometimes)
+    def happen(self, act: Act, meanwhile: list[Act]) -> None:
+        """Anything; what comes meanwhile comes between a server's look and what it then does."""
         self.world.perform(act, *meanwhile)
 
 

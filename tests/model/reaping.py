@@ -1,4 +1,4 @@
-"""A reaper's two decisions, followed in the model: whose lease is over, and which of the locks it saw are still those."""
+"""A reaper's decisions, followed in the model: whose lease is over, and which of the locks it saw are still those."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reaping:
         return self._model.locks(self._is_lost)
 
     def may_be_told(self) -> set[Lock]:
-        """What it took back, and what another has taken back in the same moment: both write it down, and it counts once."""
+        """What it took back, and what another has in the same moment: both write it down, and it counts once."""
         jobs = self._model.jobs
         return self.taken | {(id_, token) for id_, token in self._all_seen if jobs[id_].crashed_token == token}
 

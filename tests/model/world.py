@@ -230,7 +230,7 @@ class World:
 
     def _is_best(self, act: acts.Claim, claimed: set[Any], before: dict[Any, Job]) -> None:
         """As many as there is room for, and nothing more urgent was left behind."""
-        room = {name: act.limit for name in act.names}
+        room = dict.fromkeys(act.names, act.limit)
         if LIMITED in room:
             running = sum(job.token is not None for job in self.model.jobs.values() if job.name == LIMITED)
             room[LIMITED] = min(act.limit, max(0, self.limit - running))
