@@ -55,7 +55,7 @@ class LockStore:
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
         self._servers.delete_one({"_id": owner})
-        return self._reap_server(owner, reason)
+        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
         """The same at once, for a process whose end its supervisor has seen."""
