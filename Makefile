@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet chaos chaos-short mutants soak interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet chaos chaos-short failover mutants soak interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -51,6 +51,9 @@ mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a cop
 
 soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
+	@$(BIN)/python -m tests.failover $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

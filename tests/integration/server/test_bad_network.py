@@ -43,7 +43,7 @@ async def test_each_run_ends_once_where_a_share_of_all_replies_and_requests_is_l
         for command in commands:
             way.lose_reply(command, of="pulseJobs", times=math.inf, share=0.05)
             way.lose_request(command, of="pulseJobs", times=math.inf, share=0.05)
-    servers.lose_reply("insert", of="jobRuns", nth=2, times=3)
+    servers.lose_request("insert", of="jobRuns", nth=2, times=3)
     with load:
         await until(lambda: len(load.acknowledged) >= 80)
     await until(lambda: load.unfinished() == 0)
