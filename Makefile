@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet model interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,6 +39,9 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
+	@$(BIN)/python -m tests.model $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
