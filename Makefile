@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet chaos chaos-short failover mutants soak interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet chaos chaos-short failover model fuzz mutants soak shutdown-matrix interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -54,6 +54,9 @@ soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edi
 
 failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
 	@$(BIN)/python -m tests.failover $(ARGS)
+
+model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
+	@$(BIN)/python -m tests.model $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

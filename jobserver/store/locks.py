@@ -123,8 +123,10 @@ class LockStore:
         held = list(self._jobs.find({**HELD, **which}))
         if not held:
             return []
-        # What has come to match only now is left to the next look, or it would be taken back without a word.
-        seen = {"_id": {"$in": [document["_id"] for document in held]}}
+        # What has come to match only now, also under another claim of the same documents, is left to the next look, or
+        # it would be taken back without a word.
+        tokens = [document["lockToken"] for document in held]
+        seen = {"_id": {"$in": [document["_id"] for document in held]}, "lockToken": {"$in": tokens}}
         self._jobs.update_many({**HELD, **which, **seen}, change)
         sound = [as_claimed(document) for document in held if _is_sound(document)]
         return self._recorded(sound, reason, at=at)
