@@ -116,10 +116,13 @@ class ConfigCases:
         """Nonsense in place of a field's value or, where it has parts, of one of them; and what it means."""
         if name in INSIDE and self._random.random() < 0.4:
             base, _ = self._random.choice([each for each in GOOD[name] if isinstance(each[0], dict)])
+            nonsense = self._nonsense.never()
+            if value_of(nonsense) is None:  # says nothing: the part is absent
+                return of(None), None
             parts = [(key.encode(), of(value)) for key, value in base.items()]
             spoilt = self._random.choice(INSIDE[name]).encode()
             unread = base.get("type") == "manual"
-            item = mapping([*(each for each in parts if each[0] != spoilt), (spoilt, self._nonsense.never())])
+            item = mapping([*(each for each in parts if each[0] != spoilt), (spoilt, nonsense)])
             return item, _as_our_parser_says(name, item) if unread else BAD
         item = self._nonsense.value()
         return item, meaning(name, item)

@@ -37,7 +37,23 @@ SCALARS = [
     *(of(each) for each in (None, True, False, 0, 1, -1, 2**31 - 1, -(2**31), Int64(2**63 - 1), Int64(-(2**63)))),
     *(of(each) for each in (Int64(3), 3.0, -0.0, 0.5, 1e308, 5e-324, 1e19, -1e19, 10_000, 10_001, 21, -21, 60_000)),
     *(of(each) for each in (datetime(1, 1, 1, tzinfo=UTC), DatetimeMS(-(2**63)), datetime(2999, 1, 1, tzinfo=UTC))),
-    *(of(each) for each in ([], {}, [5], ["a"], {"type": None}, "5 minutes", "* * * * *", "now", "manual", "HIGH")),
+    *(
+        of(each)
+        for each in (
+            [],
+            {},
+            [5],
+            ["a"],
+            {"type": None},
+            Code("* * * * *"),
+            Code("5 minutes"),
+            "5 minutes",
+            "* * * * *",
+            "now",
+            "manual",
+            "HIGH",
+        )
+    ),
     *NEVER,
 ]
 KEYS = [
