@@ -197,9 +197,10 @@ class JobManager:
             )
         except ConfigFull as error:
             self._tell_full(managed, error)
-        if managed.has_config:
+        found = await self._configs.read(definition.name) or {}
+        if managed.has_config and found.get("jobName") == definition.name:  # one in a list is looked for at every look
             _log.info("config recreated", name=definition.name)
-        return await self._configs.read(definition.name) or {}
+        return found
 
     async def _apply(self, managed: Managed, document: Config) -> None:
         overrides = fitting(parse_overrides(document), is_async=managed.definition.is_async)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
 from jobserver.store.indexes import config_indexes
 
@@ -18,7 +18,6 @@ RESET_FIELDS = (
     *("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority"),
     *("execution", "slots", "maxExecutionTime"),
 )
-TOO_LARGE = (10334, 17419, 17420)  # of the document itself, after a replacement, after an update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +174,7 @@ def _literals(values: Document) -> Document:
 
 
 def _refused(what: str, cause: PyMongoError) -> DatabaseError:
-    if isinstance(cause, WriteError) and cause.code in TOO_LARGE:
+    if lacks_room(cause):
         return ConfigFull(f"{what}: {what_mongodb_said(cause)}")
     return _away(what, cause)
 

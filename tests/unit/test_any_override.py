@@ -55,6 +55,11 @@ def test_documents_of_nonsense_are_read() -> None:
         assert isinstance(parse_overrides(document).values, Mapping), (SEED, number)
 
 
+def test_a_list_of_names_is_refused_though_mongodb_finds_it_by_each_of_them() -> None:
+    (error,) = validate_config({"jobName": ["api:report"], "priority": 3})
+    assert error.field == "jobName"
+
+
 @pytest.mark.parametrize("timezone", ["Europe/Vienna", "Nowhere/At_All"])
 def test_code_of_bson_is_text_like_any_other(timezone: str) -> None:
     """Its type is a kind of `str` that cannot be hashed."""
