@@ -298,9 +298,13 @@ class ServerProcess:
             self._process.kill()
         self._process.wait()
 
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     async def exit_code(self, *, within: float = 30.0) -> int:
         """Its exit code, waited for; minus the number of the signal that ended it."""
-        await until(lambda: self._process.poll() is not None, within=within)
+        await until(self.has_ended, within=within)
         return int(self._process.returncode)
 
 
