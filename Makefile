@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet failover interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet failover chaos chaos-short mutants soak interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -42,6 +42,18 @@ fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each oc
 
 failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
 	@$(BIN)/python -m tests.failover $(ARGS)
+
+chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: $(READY)-dev ## the same with 30 faults and 2,000 jobs; three minutes at the most
+	@$(BIN)/python -m tests.chaos --short $(ARGS)
+
+mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a copy and see each one caught; three minutes
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -87,6 +87,7 @@ class Project:
 
     def __init__(self, root: Path, *, uri: str, client: MongoClient[Document], database: str) -> None:
         self.root, self.uri, self.client, self.name = root, uri, client, database
+        self.logs: Document = {}  # the settings of that section, where they matter
         self._processes: list[ServerProcess] = []
         (root / "jobs").mkdir(parents=True)
 
@@ -125,6 +126,7 @@ class Project:
             "mongodb": {"uri": self.uri, "database": self.name},
             "project": {"root": str(self.root)},
             "runner": {"config": {**QUICK, **runner}},
+            "logs": self.logs,
         }
 
     @asynccontextmanager
@@ -269,8 +271,13 @@ class ServerProcess:
 
     def records(self, event: str, **fields: Any) -> list[Document]:
         """Log records of one kind."""
-        records = [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
-        return [record for record in records if record.get("event") == event and fields.items() <= record.items()]
+        return [
+            record for record in self.everything() if record.get("event") == event and fields.items() <= record.items()
+        ]
+
+    def everything(self) -> list[Document]:
+        """All log records so far."""
+        return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
 
     @property
     def id(self) -> str:

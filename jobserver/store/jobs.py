@@ -213,7 +213,9 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
         case Transition.REAP:
             return bool(document.get("crashedToken") == settlement.job.token)
         case _:
-            return bool(document.get("settledBy") == settlement.job.token)
+            # What was taken back has settled under this token, too, but not by whoever held it.
+            is_ours = document.get("settledBy") == settlement.job.token
+            return bool(is_ours and document.get("crashedToken") != settlement.job.token)
 
 
 def _held_by(owner: str) -> Document:

@@ -83,7 +83,7 @@ class LockStore:
         reason = "it took longer than its max_execution_time, and its server has not stopped it"
         try:
             change = transitions.overrun(reason, self._failed_retention)
-            return self._take_back(overdue, reason, change, mark="settledBy", at="lastFinishedAt")
+            return self._take_back(overdue, reason, change, at="lastFinishedAt")
         except PyMongoError as error:
             raise DatabaseError(f"overdue runs could not be looked for: {what_mongodb_said(error)}") from error
 
@@ -113,12 +113,13 @@ class LockStore:
         return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
-        return self._take_back(which, reason, transitions.reap(reason), mark="crashedToken", at="lastCrashAt")
+        return self._take_back(which, reason, transitions.reap(reason), at="lastCrashAt")
 
-    def _take_back(
-        self, which: Document, reason: str, change: list[Document], *, mark: str, at: str
-    ) -> list[ClaimedJob]:
-        """Make this change to every held document like these; it leaves the lock's token in `mark`, when in `at`."""
+    def _take_back(self, which: Document, reason: str, change: list[Document], *, at: str) -> list[ClaimedJob]:
+        """Make this change to every held document like these; it leaves the lock's token in `crashedToken`, `at` when.
+
+        `settledBy` would not do: a run that its own server has settled in the last moment has that, too.
+        """
         held = list(self._jobs.find({**HELD, **which}))
         if not held:
             return []
@@ -126,13 +127,15 @@ class LockStore:
         seen = {"_id": {"$in": [document["_id"] for document in held]}}
         self._jobs.update_many({**HELD, **which, **seen}, change)
         sound = [as_claimed(document) for document in held if _is_sound(document)]
-        return self._recorded(sound, reason, mark=mark, at=at)
+        return self._recorded(sound, reason, at=at)
 
-    def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, mark: str, at: str) -> list[ClaimedJob]:
+    def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""
-        ids = {"_id": {"$in": [job.id for job in held]}, mark: {"$in": [job.token for job in held]}}
-        after = {repr(found["_id"]): found for found in self._jobs.find(ids, {mark: 1, at: 1})}
-        reaped = [job for job in held if after.get(repr(job.id), {}).get(mark) == job.token]
+        # Another reaper may have found another reason in the same moment: then it is not in `at` when.
+        taken = {"crashedToken": {"$in": [job.token for job in held]}, at: {"$type": "date"}}
+        ids = {"_id": {"$in": [job.id for job in held]}}
+        after = {repr(found["_id"]): found for found in self._jobs.find(ids | taken, {"crashedToken": 1, at: 1})}
+        reaped = [job for job in held if after.get(repr(job.id), {}).get("crashedToken") == job.token]
         records = [
             crash_record(
                 job,

@@ -245,6 +245,7 @@ def overrun(reason: str, retention: timedelta) -> Pipeline:
                 "lastFinishedAt": NOW,
                 "duration": since("lastRunAt"),
                 "settledBy": "$lockToken",
+                "crashedToken": "$lockToken",  # its own server did not end it, and is told so when it comes
                 "nextRunAt": either(is_over, REMOVE, keep("nextRunAt")),
                 "expireAt": either(is_over, goes_after(retention), keep("expireAt")),
                 "uniqueKey": either(is_over, REMOVE, keep("uniqueKey")),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +16,8 @@ import pytest
 import structlog
 
 from jobserver import Job, Schedule
-from jobserver.definition import JobDefaults, JobDefinition, JobSettings
-from jobserver.execution import Outcome, OutcomeKind
+from jobserver.definition import Execution, JobDefaults, JobDefinition, JobSettings
+from jobserver.execution import InlineExecutor, Outcome, OutcomeKind
 from jobserver.execution.blocking import Blockage
 from jobserver.retry import Retry
 from jobserver.runner.pulse.capacity import Capacity
@@ -73,43 +76,76 @@ def claimed_by(owner: str) -> ClaimedJob:
     )
 
 
+class Ends(Job):
+    async def run(self) -> None:
+        await asyncio.sleep(0)
+
+
+class Server:
+    """What runs need of theirs, with room for one, and the ends that it was handed."""
+
+    def __init__(self, definition: JobDefinition) -> None:
+        jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
+        jobs.put(definition, SETTINGS)
+        lease.renewed("this server", sent_at=time.monotonic())
+        self.capacity = Capacity(
+            jobs=jobs,
+            slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
+            max_concurrency=1,
+            lock_limit=0,
+            default_lock_limit=0,
+        )
+        self.ends: list[tuple[Run, Outcome]] = []
+        self.runs = Runs(
+            store=UNUSED,
+            jobs=jobs,
+            capacity=self.capacity,
+            wakeups=Wakeups(monotonic=time.monotonic),
+            lease=lease,
+            databases=UNUSED,
+            executors={Execution.INLINE: InlineExecutor()},
+            may_run=UNUSED,
+            settle=lambda run, outcome: self.ends.append((run, outcome)),
+            cancel_grace=timedelta(minutes=1),
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+        )
+
+    def begin(self) -> Run:
+        """The run of a document that was just claimed."""
+        self.capacity.claimed(Counter([DEFINITION.name]))
+        self.runs.begin(claimed_by("this server"))
+        (run,) = self.runs
+        return run
+
+
 async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_frees_its_slot() -> None:
-    jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
-    jobs.put(DEFINITION, SETTINGS)
-    lease.renewed("this server", sent_at=time.monotonic())
-    capacity = Capacity(
-        jobs=jobs,
-        slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
-        max_concurrency=1,
-        lock_limit=0,
-        default_lock_limit=0,
-    )
-    ends: list[tuple[Run, Outcome]] = []
-    runs = Runs(
-        store=UNUSED,
-        jobs=jobs,
-        capacity=capacity,
-        wakeups=Wakeups(monotonic=time.monotonic),
-        lease=lease,
-        databases=UNUSED,
-        executors=UNUSED,
-        may_run=UNUSED,
-        settle=lambda run, outcome: ends.append((run, outcome)),
-        cancel_grace=timedelta(minutes=1),
-        now=lambda: datetime.now(UTC),
-        monotonic=time.monotonic,
-    )
-    capacity.claimed(Counter([DEFINITION.name]))
-    runs.begin(claimed_by("this server"))
-    (run,) = runs
-    runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
+    server = Server(DEFINITION)
+    run = server.begin()
+    server.runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
     assert run.task is not None
     await asyncio.wait({run.task})
-    assert len(runs) == 0
-    assert capacity.free() == 1
-    ((ended, outcome),) = ends
+    assert len(server.runs) == 0
+    assert server.capacity.free() == 1
+    ((ended, outcome),) = server.ends
     assert ended is run
     assert outcome.kind is OutcomeKind.INTERRUPTED
+
+
+async def test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten() -> None:
+    server = Server(replace(DEFINITION, job_class=Ends))
+    gc.disable()
+    try:
+        task = server.begin().task
+        assert task is not None
+        await asyncio.wait({task})
+        task = weakref.ref(task)
+        await asyncio.sleep(0)
+        ((_, outcome),) = server.ends
+        assert outcome.kind is OutcomeKind.COMPLETED
+        assert task() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

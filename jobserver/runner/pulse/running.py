@@ -96,6 +96,8 @@ class Runs:
         else:
             self.given_up -= 1
             _log.info("run ended after all", name=run.name, run=run.run_id, note="it was given up before")
+        # The task's context names the run: both would stay, with all they hold, until the collector comes by.
+        run.task = None
 
     async def _call(self, run: Run) -> Outcome:
         try:

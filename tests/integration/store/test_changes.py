@@ -43,10 +43,13 @@ class Heard:
         self._moved.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self._moved.clear()
-                await self._moved.wait()
+        try:
+            async with asyncio.timeout(10):
+                while not condition():
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pytest.fail("not within 10 seconds")
 
 
 @asynccontextmanager
@@ -129,6 +132,19 @@ async def test_a_listener_looks_again_after_every_rest(place: Workplace) -> None
             await heard.until(lambda: heard.openings == 2)
             place.put()
             await heard.until(lambda: len(heard.events) == 2)
+
+
+async def test_a_listener_whose_place_in_the_log_is_dead_hears_on_from_now(place: Workplace) -> None:
+    """The end of a collection is the last that a stream tells: nothing can be resumed after it."""
+    place.db["dropped"].insert_one({})
+    async with stream(place, "dropped", JOB_HINTS) as heard:
+        listener = Listener(changes=heard.changes, what="jobs", hear=heard.hear, opened=heard.opened)
+        async with running(listener.run()):
+            await heard.until(lambda: heard.openings == 1)
+            place.db.drop_collection("dropped")
+            await heard.until(lambda: heard.openings == 2)
+            place.db["dropped"].insert_one({"name": "afterwards"})
+            await heard.until(lambda: [event["name"] for event in heard.events] == ["afterwards"])
 
 
 async def test_a_listener_without_change_streams_says_so_once_and_ends(place: Workplace) -> None:
