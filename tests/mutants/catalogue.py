@@ -70,13 +70,43 @@ WITHOUT_THE_FENCE = (
         tests=(f"{STORE}/test_reaping.py::test_a_dead_server_is_struck_off_and_told_so_when_it_renews",),
     ),
     Mutant(
+        name="reap-on-what-was-read",
+        breaks="a server that has renewed its lease since somebody looked, or an old primary was asked, loses its locks",
+        edits=(Edit(path="store/locks.py", old="if self._has_ended(owner) for job", new="for job"),),
+        tests=(
+            f"{STORE}/test_reaping.py"
+            "::test_a_server_that_is_back_between_the_look_and_the_reaping_keeps_its_locks[True]",
+        ),
+    ),
+    Mutant(
+        name="late-claims-stay",
+        breaks="what a claim locks after it was given up stays locked as long as its server lives",
+        edits=(Edit(path="runner/pulse/runner.py", old='"finding orphans": self._orphans.run,', new=""),),
+        tests=(f"{SERVER}/test_bad_network.py::test_what_a_claim_locks_after_it_was_given_up_is_given_back",),
+    ),
+    Mutant(
+        name="renewal-waits-for-ever",
+        breaks="a renewal whose connection hangs takes the rest of the lease",
+        edits=(
+            Edit(
+                path="runner/pulse/heartbeat.py",
+                old="bounded(min(self._patience, self._lease.seconds_left() or self._every))",
+                new="bounded(self._lease.seconds_left() or self._every)",
+            ),
+        ),
+        tests=(
+            f"{SERVER}/test_bad_network.py"
+            "::test_a_renewal_whose_connection_hangs_is_made_on_another_before_the_lease_is_over",
+        ),
+    ),
+    Mutant(
         name="release-without-owner",
         breaks="a server that shuts down gives back what others run",
         edits=(
             Edit(
                 path="store/jobs.py",
-                old='held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}',
-                new='held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}',
+                old='return {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}',
+                new='return {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}',
             ),
         ),
         tests=(f"{STORE}/test_settling.py::test_a_server_gives_back_what_it_holds_and_nothing_else",),
