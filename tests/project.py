@@ -288,7 +288,12 @@ class ServerProcess:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def has_ended(self) -> int | None:
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.code is not None
+
+    @property
+    def code(self) -> int | None:
         """Its exit code; None while it runs."""
         return self._process.poll()
 
@@ -297,10 +302,6 @@ class ServerProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-
-    def has_ended(self) -> bool:
-        """Whether the process is gone."""
-        return self._process.poll() is not None
 
     async def exit_code(self, *, within: float = 30.0) -> int:
         """Its exit code, waited for; minus the number of the signal that ended it."""
