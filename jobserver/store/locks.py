@@ -48,14 +48,14 @@ class LockStore:
             owners = self._jobs.distinct("lockedBy", HELD)
             named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
             dead = named - self._alive() if named else named
-            return [job for owner in sorted(dead) if self._has_ended(owner) for job in self.reap_server(owner)]
+            return [job for owner in sorted(dead) if self._has_ended(owner) for job in self._reap_owner(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
         self._servers.delete_one({"_id": owner})
-        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
+        return self._reap_owner(owner, reason)
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
         """The same at once, for a process whose end its supervisor has seen."""
@@ -111,6 +111,9 @@ class LockStore:
     def _lease_holds(self) -> Expression:
         # On the right side: `$add` would fail on a lease that is no date.
         return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
+
+    def _reap_owner(self, owner: str, reason: str | None = None) -> list[ClaimedJob]:
+        return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
         return self._take_back(which, reason, transitions.reap(reason), at="lastCrashAt")
