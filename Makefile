@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet failover chaos chaos-short mutants soak interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet chaos chaos-short failover model fuzz mutants soak shutdown-matrix interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -40,9 +40,6 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
 
-failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
-	@$(BIN)/python -m tests.failover $(ARGS)
-
 chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -54,6 +51,12 @@ mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a cop
 
 soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
+	@$(BIN)/python -m tests.failover $(ARGS)
+
+model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
+	@$(BIN)/python -m tests.model $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -288,7 +288,12 @@ class ServerProcess:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def has_ended(self) -> int | None:
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.code is not None
+
+    @property
+    def code(self) -> int | None:
         """Its exit code; None while it runs."""
         return self._process.poll()
 
@@ -300,7 +305,7 @@ class ServerProcess:
 
     async def exit_code(self, *, within: float = 30.0) -> int:
         """Its exit code, waited for; minus the number of the signal that ended it."""
-        await until(lambda: self._process.poll() is not None, within=within)
+        await until(self.has_ended, within=within)
         return int(self._process.returncode)
 
 

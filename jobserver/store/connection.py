@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError, PyMongoError, WriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -26,6 +27,8 @@ SyncJobs = Collection[Document]
 
 # A write that no majority confirms within this time has an unknown outcome, which every caller can look up.
 WRITE_TIMEOUT_MS = 10_000
+
+_TOO_LARGE = (10334, 17419, 17420)  # any document, what is left after an update in place, after a replacement
 
 _CLIENT_OPTIONS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 5_000,
@@ -64,6 +67,14 @@ def bounded(seconds: float) -> AbstractContextManager[None]:
 def what_mongodb_said(error: Exception) -> str:
     """What MongoDB said, without the driver's dump of the whole reply, of its settings and of the topology."""
     return re.split(r", full error:|, Timeout:| \(configured timeouts", str(error))[0]
+
+
+def lacks_room(error: PyMongoError) -> bool:
+    """Whether MongoDB has refused nothing but documents that would be over its 16 MiB: trying again is in vain."""
+    if isinstance(error, BulkWriteError):
+        refused = error.details.get("writeErrors", [])
+        return bool(refused) and all(each.get("code") in _TOO_LARGE for each in refused)
+    return isinstance(error, WriteError) and error.code in _TOO_LARGE
 
 
 def deciding(database: AsyncDb) -> AsyncDb:

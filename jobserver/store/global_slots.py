@@ -35,8 +35,10 @@ async def free_slots(jobs: AsyncJobs, lanes: Sequence[Lane]) -> Slots:
     free: Slots = {}
     for name, limit in limits.items():
         untaken = [slot for slot in (f"{name}#{number}" for number in range(limit)) if slot not in taken]
-        random.shuffle(untaken)  # servers that race for the same slot would otherwise all try the same next one
+        # The lowest ones: while more run than a lowered limit says, servers that look in the same moment must race for
+        # the same few slots, or each would take another one.
         free[name] = untaken[: max(0, limit - running[name])]
+        random.shuffle(free[name])  # servers that race would otherwise all try the same next one
     return free
 
 

@@ -16,8 +16,8 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.arming import Arming, arm
-from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
-from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
+from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
+from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, ProgressReport, Settlement
 from jobserver.store.expressions import BEGINNING, NOW
 from jobserver.store.states import Transition
 from jobserver.store.task_transitions import withdraw
@@ -47,6 +47,8 @@ class JobStore:
         try:
             outcome = await self._jobs.bulk_write(statements, ordered=False)
         except PyMongoError as error:
+            if lacks_room(error):  # or these would be tried for ever, and all that ends after them would wait
+                return await self._settle_the_full(settlements)
             raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
         if outcome.matched_count == len(settlements):
             return []
@@ -164,6 +166,27 @@ class JobStore:
             return
         except PyMongoError as error:
             raise DatabaseError(f"{document['name']} could not be queued: {what_mongodb_said(error)}") from error
+
+    async def _settle_the_full(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """One by one: those whose documents have no room for their end have failed for that reason, and say so."""
+        for settlement in await self.held(settlements):
+            owned, ending = transitions.owned(settlement), self._ending(settlement)
+            try:
+                await self._jobs.update_one(owned, ending)
+            except PyMongoError as error:
+                if not lacks_room(error):
+                    raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
+                settlement.transition, settlement.result, settlement.retry_in = Transition.FAIL, ABSENT, None
+                settlement.error = ErrorRecord(message=transitions.NO_ROOM)
+                await self._let_go(owned)
+        return await self._lost(settlements)
+
+    async def _let_go(self, owned: Document) -> None:
+        try:
+            await self._jobs.update_one(owned, transitions.let_go())
+        except PyMongoError as error:
+            if not lacks_room(error):  # else a hand has torn out what the lock took up: it stays as it is
+                raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
 
     def _statements(self, settlements: Sequence[Settlement]) -> list[UpdateOne | UpdateMany]:
         """Ends without a word of their own share one statement per claim; each other has its own."""

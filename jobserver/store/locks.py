@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WriteError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
-from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
+from jobserver.store.connection import Document, SyncJobs, lacks_room, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.expressions import NOW, Expression, ago, is_moment
 from jobserver.store.runs import crash_record, record_runs
@@ -123,11 +123,28 @@ class LockStore:
         held = list(self._jobs.find({**HELD, **which}))
         if not held:
             return []
-        # What has come to match only now is left to the next look, or it would be taken back without a word.
-        seen = {"_id": {"$in": [document["_id"] for document in held]}}
-        self._jobs.update_many({**HELD, **which, **seen}, change)
+        # What has come to match only now, also under another claim of the same documents, is left to the next look, or
+        # it would be taken back without a word.
+        tokens = [document["lockToken"] for document in held]
+        seen = {"_id": {"$in": [document["_id"] for document in held]}, "lockToken": {"$in": tokens}}
+        try:
+            self._jobs.update_many({**HELD, **which, **seen}, change)
+        except WriteError as error:
+            if not lacks_room(error):
+                raise
+            for document in held:  # one that has no room keeps those after it from being taken back
+                one = {"_id": document["_id"], "lockToken": document["lockToken"]}
+                self._take_back_alone({**HELD, **which, **one}, change)
         sound = [as_claimed(document) for document in held if _is_sound(document)]
         return self._recorded(sound, reason, at=at)
+
+    def _take_back_alone(self, which: Document, change: list[Document]) -> None:
+        try:
+            self._jobs.update_one(which, change)
+        except WriteError as error:
+            if not lacks_room(error):
+                raise
+            self._jobs.update_one(which, transitions.let_go())
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""

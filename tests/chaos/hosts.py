@@ -51,7 +51,7 @@ class Host:
     def keep(self) -> bool:
         """Start it again if it has ended; whether that was so."""
         with self._lock:
-            if self.server is None or self.server.has_ended() is None:
+            if self.server is None or self.server.code is None:
                 return False
             self._note([self.server.pid])
             self.start()
@@ -85,7 +85,7 @@ class Host:
         assert self.server is not None
         self.server.send(signal.SIGTERM)
         deadline = time.monotonic() + within
-        while (code := self.server.has_ended()) is None and time.monotonic() < deadline:
+        while (code := self.server.code) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if code is None:
             self.kill(self.all_pids())

@@ -272,10 +272,7 @@ WITHOUT_THE_DATABASES_WORD = (
                 new='name="one_holder", unique=False',
             ),
         ),
-        tests=(
-            f"{STORE}/test_arming.py::test_eight_servers_that_arm_at_once_make_one_holder",
-            f"{STORE}/test_indexes.py::test_a_unique_index_keeps_what_has_to_be_single_single",
-        ),
+        tests=(f"{STORE}/test_indexes.py::test_a_unique_index_keeps_what_has_to_be_single_single",),
     ),
     Mutant(
         name="unique-key-not-unique",

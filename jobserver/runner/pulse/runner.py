@@ -11,6 +11,7 @@ from typing import Any
 from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
+from jobserver.execution.outcome import unreadable
 from jobserver.execution.process.executor import ProcessExecutor
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
@@ -311,7 +312,11 @@ class _Parts:
         )
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
-        settlement = judge(run, outcome, now=self._clock.now, random=random.random)
+        try:
+            settlement = judge(run, outcome, now=self._clock.now, random=random.random)
+        except BaseException as error:  # its result or its error raises SystemExit, or worse, when it is read
+            outcome = unreadable(error)
+            settlement = judge(run, outcome, now=self._clock.now, random=random.random)
         self._upkeep.warn_of_overlap(settlement)
         if settlement.error is not None:
             self._around.told.failed(run, outcome.error, settlement.error.message)

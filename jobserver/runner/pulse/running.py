@@ -12,7 +12,7 @@ import structlog
 from jobserver.definition import Execution
 from jobserver.errors import ScheduleError
 from jobserver.execution import Executor, Outcome
-from jobserver.execution.outcome import SKIPPED, failed, interrupted
+from jobserver.execution.outcome import SKIPPED, failed, interrupted, unreadable
 from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
@@ -111,6 +111,10 @@ class Runs:
             return failed(error)
         except asyncio.CancelledError as error:  # a second time
             return interrupted(error)
+        except GeneratorExit:  # the loop is gone, and this with it
+            raise
+        except BaseException as error:  # what the job left raises when it is looked at; its run would never end
+            return unreadable(error)
 
     def _give_up(self, run: Run) -> None:
         run.given_up = True
