@@ -71,7 +71,7 @@ WITHOUT_THE_FENCE = (
     ),
     Mutant(
         name="reap-on-what-was-read",
-        breaks="a server that has renewed its lease since somebody looked loses its locks",
+        breaks="a server that has renewed its lease since somebody looked, or asked an old primary, loses its locks",
         edits=(Edit(path="store/locks.py", old="if self._has_ended(owner) for job", new="for job"),),
         tests=(
             f"{STORE}/test_reaping.py"
