@@ -72,7 +72,14 @@ def summary(plan: Plan, report: Report) -> str:
 
 def as_json(plan: Plan, report: Report) -> str:
     """The same for programs."""
-    return json.dumps({"plan": asdict(plan), **asdict(report)}, indent=2)
+    told = {
+        "asked": dict(report.asked),
+        "kills": report.kills,
+        "edits": report.edits,
+        "tasks": dict(report.task_names),
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+    return json.dumps({"plan": asdict(plan), **told}, indent=2)
 
 
 def _plan(given: argparse.Namespace) -> Plan:

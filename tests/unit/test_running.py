@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import threading
 import time
 import weakref
 from collections import Counter
@@ -17,7 +19,8 @@ import structlog
 
 from jobserver import Job, Schedule
 from jobserver.definition import Execution, JobDefaults, JobDefinition, JobSettings
-from jobserver.execution import InlineExecutor, Outcome, OutcomeKind
+from jobserver.errors import FatalError
+from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
 from jobserver.execution.blocking import Blockage
 from jobserver.retry import Retry
 from jobserver.runner.pulse.capacity import Capacity
@@ -81,6 +84,21 @@ class Ends(Job):
         await asyncio.sleep(0)
 
 
+class Refuses(Job):
+    async def run(self) -> None:
+        raise FatalError("no second attempt")
+
+
+class EndsInThread(Job):
+    def run(self) -> None:
+        return None
+
+
+class RefusesInThread(Job):
+    def run(self) -> None:
+        raise FatalError("no second attempt")
+
+
 class Server:
     """What runs need of theirs, with room for one, and the ends that it was handed."""
 
@@ -103,7 +121,7 @@ class Server:
             wakeups=Wakeups(monotonic=time.monotonic),
             lease=lease,
             databases=UNUSED,
-            executors={Execution.INLINE: InlineExecutor()},
+            executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
             may_run=UNUSED,
             settle=lambda run, outcome: self.ends.append((run, outcome)),
             cancel_grace=timedelta(minutes=1),
@@ -132,20 +150,34 @@ async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_f
     assert outcome.kind is OutcomeKind.INTERRUPTED
 
 
-async def test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten() -> None:
-    server = Server(replace(DEFINITION, job_class=Ends))
+@pytest.mark.parametrize("job_class", [Ends, Refuses, EndsInThread, RefusesInThread])
+async def test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten(job_class: type[Job]) -> None:
+    is_async = inspect.iscoroutinefunction(job_class.run)  # type: ignore[attr-defined]
+    server = Server(replace(DEFINITION, job_class=job_class, is_async=is_async))
     gc.disable()
     try:
         task = server.begin().task
         assert task is not None
         await asyncio.wait({task})
-        task = weakref.ref(task)
-        await asyncio.sleep(0)
+        forgotten = [weakref.ref(task)]
+        del task
         ((_, outcome),) = server.ends
-        assert outcome.kind is OutcomeKind.COMPLETED
-        assert task() is None
+        if outcome.error is not None:
+            assert outcome.stack
+            forgotten.append(weakref.ref(outcome.error))
+        server.ends.clear()
+        del outcome, _
+        await asyncio.to_thread(end_threads)
+        assert [each() for each in forgotten] == [None] * len(forgotten)
     finally:
         gc.enable()
+
+
+def end_threads() -> None:
+    """Those of runs."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("run "):
+            thread.join(10)
 
 
 @pytest.mark.parametrize(

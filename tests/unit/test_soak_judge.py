@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+from collections import Counter
 
 import pytest
 
+from tests.soak.__main__ import as_json, summary
 from tests.soak.fit import HOUR, slope
 from tests.soak.judge import Finding, judge, memory, percentile
 from tests.soak.samples import Series, Watched
+from tests.soak.soak import Plan, Report
 
 SECONDS = 3000.0
 
@@ -88,3 +92,14 @@ def test_a_percentile_is_the_smallest_that_so_many_are_not_above() -> None:
     assert percentile([float(number) for number in range(1, 101)], 0.99) == 99.0
     assert percentile([7.0], 0.99) == 7.0
     assert math.isnan(percentile([], 0.99))
+
+
+def test_a_report_is_told_to_people_and_to_programs() -> None:
+    plan = Plan(seconds=600, warm_up=180, workers=2, kill_every=120, edit_every=60, seed=7)
+    findings = sampled(threads=30)
+    report = Report(asked=Counter(inline=3), kills=1, edits=2, findings=findings, task_names=Counter(claiming=1))
+    told = json.loads(as_json(plan, report))
+    assert (told["asked"], told["plan"]["seed"], len(told["findings"])) == ({"inline": 3}, 7, len(findings))
+    shown = summary(plan, report)
+    assert "seed 7" in shown
+    assert any("NOT OK" in line and "threads" in line for line in shown.splitlines())
