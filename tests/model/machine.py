@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(acts=st.lists(enqueues, min_size=1, max_size=4))
     def begin(self, acts: list[Act]) -> None:
         """There is work, and the job with a schedule is known."""
-        self.world.perform(Converge(), *acts)
+        self.world.perform(Converge(together=3), *acts)
 
     @rule(act=anything, meanwhile=sometimes)
     def happen(self, act: Act, meanwhile: list[Act]) -> None:
