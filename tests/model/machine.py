@@ -59,13 +59,13 @@ enqueues = st.builds(
     key=st.sampled_from([None, "one", "two"]),
     priority=st.sampled_from([0, 5, -5]),
     delay=st.sampled_from([0, 0, 0, 20]),
-    together=st.sampled_from([1, 1, 3]),
+    together=st.sampled_from([1, 3]),
     recurs=st.sampled_from([False, False, True]),
 )
 claims = st.builds(
     Claim,
     server=servers,
-    limit=st.sampled_from([1, 2, 8]),
+    limit=st.sampled_from([1, 1, 2, 8]),
     names=st.sampled_from([NAMES, (PLAIN,), (LIMITED,), (LONG, TICK)]),
     ahead=st.booleans(),
     in_doubt=st.booleans(),
