@@ -41,7 +41,8 @@ class JobStore:
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Store how these runs ended; returns those whose lock was lost, for which nothing was stored.
 
-        Safe to call again with the same settlements after a DatabaseError: what was stored is recognised.
+        Safe to call again with the same settlements after a DatabaseError: what was stored is recognised, unless a
+        later claim of the same document has settled since.
         """
         statements = self._statements(settlements)
         try:

@@ -71,8 +71,8 @@ def prove(verdict: Verdict) -> None:
     ):
         try:
             explore(bench, examples=verdict.examples, steps=verdict.steps, number=verdict.seed, counted=count)
-        except AssertionError as found:
-            verdict.difference = "\n".join([str(found), *getattr(found, "__notes__", [])])
+        except Exception as found:  # what a store raises that should not raise is a difference, too
+            verdict.difference = "\n".join([repr(found), *getattr(found, "__notes__", [])])
     verdict.seconds = round(time.monotonic() - began, 1)
     sys.stderr.write("\n")
 

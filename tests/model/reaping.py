@@ -43,7 +43,11 @@ class Reaping:
             if not self._act.late:
                 self._let_come()
             return
-        self._which = held_by(which["lockedBy"]) if self._act.why is Lost.DEAD else self._is_lost
+        self._which = self._is_lost
+        if self._act.why is Lost.DEAD:
+            owner = which.get("lockedBy", self._owner)
+            assert not self._model.is_alive(owner), f"the locks of {owner}, which lives, are taken back"
+            self._which = held_by(owner)
         self._seen = self._model.locks(self._which)
         self._all_seen += self._seen
         self._let_come()

@@ -41,6 +41,8 @@ class Watch:
         assert max(keys.values(), default=0) <= 1, f"two active documents of one key: {keys}"
         holders = Counter(each["name"] for each in stored.values() if each["type"] == "single")
         assert max(holders.values(), default=0) <= 1, f"two holders of one job: {holders}"
+        slots = Counter(each["globalSlot"] for each in stored.values() if "globalSlot" in each)
+        assert max(slots.values(), default=0) <= 1, f"two runs in one slot: {slots}"
         for name, limit in limits.items():
             self._keep_to(name, limit, stored)
 
