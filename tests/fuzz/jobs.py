@@ -46,9 +46,10 @@ FIELDS = (
     *("recurrence", "follows", "followsCompletion", "withdrawn", "cancelRequest", "oneOff", "byName", "occurrenceAt"),
 )
 DECIDE = {"lockToken", "lockedAt", "disabled", "withdrawn"}
-MOVED_BY_OTHERS = {"oneOff", "follows", "startAfter", "task", "handler", "byName"}
+MOVED_BY_OTHERS = {"lockToken", "lockedAt", "oneOff", "follows", "startAfter", "task", "handler", "byName"}
 LARGEST_RUN = 13 * 1024 * 1024  # bytes; a little more is left alone
 BATCH = 250
+LOOK_EVERY = 20  # batches: ten commands, a second each
 WITHIN = 60.0
 
 
@@ -120,20 +121,26 @@ class JobFuzz:
             project.job(stem, JOBS.format(stem=stem.capitalize(), **how))
         self._ground = Ground(project, found, servers=2, max_concurrency=100, lease=5_000)
 
-    async def run(self, documents: int) -> None:
-        """Try so many documents."""
+    async def run(self, documents: int, *, then: tuple[Random, int] | None = None) -> None:
+        """Try so many documents, `then` so many more that are drawn in another way."""
         await self._ground.open()
-        cases, tried, batch = JobCases(self._random), 0, 0
+        batches = await self._try(JobCases(self._random), documents)
+        if then is not None:
+            await self._try(JobCases(then[0]), then[1], batch=batches)
+        await self._nothing_is_held()
+        await self._ground.close()
+
+    async def _try(self, cases: JobCases, documents: int, *, batch: int = 0) -> int:
+        tried = 0
         while tried < documents:
             batch += 1
             now = self._project.now()
             drawn = [cases.draw(number, batch, now) for number in range(min(BATCH, documents - tried))]
-            await self._batch(batch, drawn, now, look=batch in (1, 20) or tried + BATCH >= documents)
+            await self._batch(batch, drawn, now, look=batch % LOOK_EVERY == 1)
             tried += len(drawn)
             self._found.documents += len(drawn)
             self._tell(f"{tried} of {documents} job documents, {len(self._found.violations)} violations")
-        await self._nothing_is_held()
-        await self._ground.close()
+        return batch
 
     async def _batch(self, batch: int, cases: Sequence[JobCase], now: datetime, *, look: bool) -> None:
         written = {case.number: case for case in self._write(cases)}
