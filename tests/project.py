@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,9 +145,9 @@ class Project:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
-    def process(self, **runner: Any) -> ServerProcess:
-        """`python -m jobserver start` as a process of its own."""
-        process = ServerProcess(self, len(self._processes), runner)
+    def process(self, *, workers: int = 1, environ: Mapping[str, str] | None = None, **runner: Any) -> ServerProcess:
+        """`python -m jobserver start` as a process of its own; with `workers` it is their supervisor."""
+        process = ServerProcess(self, len(self._processes), runner, workers=workers, environ=environ or {})
         self._processes.append(process)
         return process
 
@@ -228,15 +228,18 @@ class Project:
 class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
-    def __init__(self, project: Project, number: int, runner: Document) -> None:
+    def __init__(
+        self, project: Project, number: int, runner: Document, *, workers: int, environ: Mapping[str, str]
+    ) -> None:
+        self._workers = workers
         config = project.root / f"server-{number}.yaml"
         config.write_text(json.dumps(project.settings(**runner)))  # JSON is YAML too
         self._log = project.root / f"server-{number}.log"
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVER_")}
+        own = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobserver", "start", "--config", str(config)],
-                env=environ,
+                [sys.executable, "-m", "jobserver", "start", "--config", str(config), "--workers", str(workers)],
+                env=own | dict(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -244,8 +247,9 @@ class ServerProcess:
         self.pid = self._process.pid
 
     async def started(self, *, within: float = 30.0) -> ServerProcess:
-        """Itself, once it runs jobs."""
+        """Itself, once it runs jobs, and so does each of its workers."""
         await self.says("server started", within=within)
+        await until(lambda: len(self.records("server started")) >= self._workers, within=within)
         return self
 
     async def says(self, event: str, *, within: float = 30.0, **fields: Any) -> Document:
