@@ -148,12 +148,20 @@ class Project:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
     def process(
-        self, *arguments: str, uri: str | None = None, environ: Mapping[str, str] = os.environ, **runner: Any
+        self,
+        *,
+        workers: int = 1,
+        uri: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        **runner: Any,
     ) -> ServerProcess:
-        """`python -m jobserver start` as a process of its own; `uri` is a way of its own to MongoDB."""
+        """`python -m jobserver start` as a process of its own; with `workers` it is their supervisor.
+
+        `uri` is a way of its own to MongoDB.
+        """
         settings = self.settings(**runner)
         settings["mongodb"]["uri"] = uri or self.uri
-        process = ServerProcess(self.root, len(self._processes), settings, arguments, environ)
+        process = ServerProcess(self.root, len(self._processes), settings, workers=workers, environ=environ)
         self._processes.append(process)
         return process
 
@@ -235,15 +243,22 @@ class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
     def __init__(
-        self, root: Path, number: int, settings: Document, arguments: Sequence[str], environ: Mapping[str, str]
+        self,
+        root: Path,
+        number: int,
+        settings: Document,
+        *,
+        workers: int,
+        environ: Mapping[str, str],
     ) -> None:
+        self._workers = workers
         config = root / f"server-{number}.yaml"
         config.write_text(json.dumps(settings))  # JSON is YAML too
         self._log = root / f"server-{number}.log"
         environ = {name: value for name, value in environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobserver", "start", "--config", str(config), *arguments],
+                [sys.executable, "-m", "jobserver", "start", "--config", str(config), "--workers", str(workers)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -252,8 +267,9 @@ class ServerProcess:
         self.pid = self._process.pid
 
     async def started(self, *, within: float = 30.0) -> ServerProcess:
-        """Itself, once it runs jobs."""
+        """Itself, once it runs jobs, and so does each of its workers."""
         await self.says("server started", within=within)
+        await until(lambda: len(self.records("server started")) >= self._workers, within=within)
         return self
 
     async def says(self, event: str, *, within: float = 30.0, **fields: Any) -> Document:

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.runlogs.bucket import LogPart, Piece
-from jobserver.store.connection import Document, SyncDb, SyncJobs, what_mongodb_said
+from jobserver.store.connection import Document, SyncDb, SyncJobs, closed, what_mongodb_said
 from jobserver.store.expressions import NOW, ago, from_now, literal
 from jobserver.store.indexes import create_indexes
 from jobserver.store.reader import id_of
@@ -69,7 +69,7 @@ class GridFsBucket:
     def close(self) -> None:
         """Disconnect, where it has connected."""
         if self._database is not None:
-            self._database.client.close()
+            closed(self._database.client)
 
     @property
     def _files(self) -> SyncJobs:

@@ -32,7 +32,7 @@ class Host:
     workers: int
     runner: Mapping[str, Any]
     deaths: list[Death]
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str]
     server: ServerProcess | None = None
     starts: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -44,8 +44,7 @@ class Host:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        arguments = ("--workers", str(self.workers)) if self.is_supervised else ()
-        self.server = self.project.process(*arguments, uri=self.way.uri, environ=self.environ, **self.runner)
+        self.server = self.project.process(workers=self.workers, uri=self.way.uri, environ=self.environ, **self.runner)
         self.starts += 1
 
     def keep(self) -> bool:

@@ -80,7 +80,7 @@ class Soak:
         environ = {**os.environ, "SOAK_FOLDER": str(self._folder), "PYTHONPATH": str(INSIDE)}
         how = {"retention": RETENTION, "failed_retention": RETENTION, "history_retention": RETENTION}
         self._tell("starting the servers")
-        supervised = project.process("--workers", str(plan.workers), environ=environ, **how)
+        supervised = project.process(workers=plan.workers, environ=environ, **how)
         single = project.process(environ=environ, **how)
         await until(lambda: self._started(supervised, single), within=LONG_START)
         self._samples.watch("supervisor", supervised.pid)

@@ -47,7 +47,7 @@ from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
-from jobserver.store.connection import AsyncJobs, deciding, deciding_sync, sync_client
+from jobserver.store.connection import AsyncJobs, closed, deciding, deciding_sync, sync_client
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
@@ -331,12 +331,12 @@ class _Parts:
         ensure_indexes(self._chores, self._names, sort=self._settings.sort, history_retention=retention)
         self._around.run_logs.start()
 
-    async def _dispose(self) -> None:
+    async def _dispose(self, within: float) -> None:
+        """What the bucket of run logs does not take in so many seconds, the next start on this machine ships."""
         await self._processes.close()
         self._lease.close()
-        await asyncio.to_thread(self._around.run_logs.close)
-        await self._databases.close()
-        self._client.close()
+        await asyncio.to_thread(self._around.run_logs.close, within)
+        await asyncio.gather(self._databases.close(), asyncio.to_thread(closed, self._client))
 
 
 def _watching_sizes(

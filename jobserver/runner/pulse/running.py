@@ -57,6 +57,7 @@ class Runs:
         self._ladder = Ladder(grace=cancel_grace, give_up=self._give_up, now=now)
         self._monotonic, self._logs = monotonic, logs
         self._runs: dict[str, Run] = {}
+        self._begins = True
         self.given_up = 0
 
     def __iter__(self) -> Iterator[Run]:
@@ -69,7 +70,7 @@ class Runs:
         """Start the run of a document that was just claimed, or give the document back."""
         known = self._jobs.get(job.name)
         owner = job.document.get("lockedBy")
-        if known is None or owner != self._lease.owner or not self._lease.holds():
+        if known is None or owner != self._lease.owner or not self._lease.holds() or not self._begins:
             self._give_back(job, known)
             return
         if not self._capacity.slots.take(job, usual=known.settings.slots):
@@ -78,6 +79,10 @@ class Runs:
         run = self._run(job, known, owner)
         self._runs[job.run_id] = run
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
+
+    def begin_no_more(self) -> None:
+        """What is claimed from now on is given back: the server shuts down."""
+        self._begins = False
 
     def stop(self, run: Run, stop: Stop, reason: str, *, grace: timedelta | None = None) -> None:
         """Stop one of these runs, in steps."""
