@@ -20,6 +20,8 @@ class LossyProxy:
         self._host, port = address.split(":")
         self._port = int(port)
         self._to_lose: dict[str, int] = {}
+        self._silent: set[str] = set()
+        self.silenced = 0
         self._talks: set[asyncio.Task[None]] = set()
         self.uri = ""
         self.lost: list[str] = []
@@ -27,6 +29,14 @@ class LossyProxy:
     def lose_reply_of(self, command: str, *, times: int = 1) -> None:
         """The next so many answers to this command are lost."""
         self._to_lose[command] = times
+
+    def silence(self, command: str) -> None:
+        """From now on whoever asks this is not answered any more, on a connection that stays open."""
+        self._silent.add(command)
+
+    def speak(self) -> None:
+        """What is asked from now on is answered."""
+        self._silent.clear()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[LossyProxy]:
@@ -51,6 +61,10 @@ class LossyProxy:
                 to_server.write(message)
                 reply = await _message(server)
                 name = _command(message)
+                if name in self._silent:
+                    self.silenced += 1
+                    await client.read()  # until the other side has enough of it
+                    return
                 if self._to_lose.get(name, 0):
                     self._to_lose[name] -= 1
                     self.lost.append(name)
