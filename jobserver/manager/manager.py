@@ -32,6 +32,8 @@ from jobserver.store.configs import ConfigFull, ConfigStore, request_under_way
 
 Config = Mapping[str, Any]
 
+MOST_NAMED = 5
+
 _log = structlog.get_logger("jobserver")
 
 
@@ -67,6 +69,7 @@ class JobManager:
         self._jobs: dict[str, Managed] = {}
         self._added: dict[str, JobDefinition] = {}
         self._problems: set[tuple[str, str]] = set()
+        self._recreated: list[str] = []
         self._turn = asyncio.Lock()
 
     @property
@@ -175,6 +178,7 @@ class JobManager:
     async def _apply_document(self, managed: Managed) -> None:
         document = await self._configs.read(managed.definition.name) or {}
         await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
+        self._tell_of_recreated()
 
     async def _apply_documents(self) -> None:
         documents: dict[Any, Config] = {
@@ -185,6 +189,7 @@ class JobManager:
         for name, managed in list(self._jobs.items()):
             document = documents.get(name, {})
             await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
+        self._tell_of_recreated()
 
     async def _recreate(self, managed: Managed) -> Config:
         """Somebody deleted the document, or replaced it: the job goes on with its defaults where nothing is said."""
@@ -199,8 +204,15 @@ class JobManager:
             self._tell_full(managed, error)
         found = await self._configs.read(definition.name) or {}
         if managed.has_config and found.get("jobName") == definition.name:  # one in a list is looked for at every look
-            _log.info("config recreated", name=definition.name)
+            self._recreated.append(definition.name)
         return found
+
+    def _tell_of_recreated(self) -> None:
+        """In one line: whoever has dropped the collection has deleted all of them."""
+        if self._recreated:
+            shown = self._recreated[:MOST_NAMED]
+            _log.info("config recreated", jobs=len(self._recreated), names=shown)
+            self._recreated = []
 
     async def _apply(self, managed: Managed, document: Config) -> None:
         overrides = fitting(parse_overrides(document), is_async=managed.definition.is_async)

@@ -12,7 +12,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
-from jobserver.store.indexes import config_indexes
+from jobserver.store.indexes import config_indexes, history_indexes
 
 RESET_FIELDS = (
     *("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority"),
@@ -147,6 +147,7 @@ class ConfigStore:
         entry = {"jobName": name, "version": version, "changes": changes, "values": values, "by": by}
         stamped = {**_literals(entry), "at": NOW}
         try:
+            await self._history.create_indexes(history_indexes())  # gone, where somebody has dropped the collection
             outcome = await self._history.update_one(
                 {"jobName": name, "version": version, "values": {"$exists": False}}, [{"$set": stamped}], upsert=True
             )

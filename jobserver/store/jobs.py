@@ -19,6 +19,7 @@ from jobserver.store.arming import Arming, arm
 from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, ProgressReport, Settlement
 from jobserver.store.expressions import BEGINNING, NOW
+from jobserver.store.indexes import holder_indexes
 from jobserver.store.states import Transition
 from jobserver.store.task_transitions import withdraw
 from jobserver.store.views import moment, text
@@ -139,25 +140,30 @@ class JobStore:
 
         Without `create` a document that is not there, or is not ours, is left so.
         """
-        change = arm(arming)
         holder: Document = {"name": name, "type": "single"}
         if not create:
             holder["scheduleKey"] = {"$exists": True}
         for _ in range(2):  # two servers may insert at once; the unique index lets one, the other then updates
             try:
-                found = await self._jobs.find_one_and_update(
-                    holder,
-                    change,
-                    upsert=create,
-                    projection={"nextRunAt": 1},
-                    return_document=ReturnDocument.AFTER,
-                )
+                found = await self._arm(holder, arm(arming))
+                if found is None and create:
+                    # Whoever drops the collection takes the index along, and without it both would insert.
+                    await self._jobs.create_indexes(holder_indexes())
+                    found = await self._arm(holder, arm(arming), upsert=True)
             except DuplicateKeyError:
                 continue
             except PyMongoError as error:
                 raise DatabaseError(f"{name} could not be scheduled: {what_mongodb_said(error)}") from error
             return moment((found or {}).get("nextRunAt"))
         raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
+
+    async def without_holder(self, names: Sequence[str]) -> list[str]:
+        """Those of these jobs that have no recurring document."""
+        try:
+            held = set(await self._jobs.distinct("name", {"name": {"$in": list(names)}, "type": "single"}))
+        except PyMongoError as error:
+            raise DatabaseError(f"schedules could not be looked for: {what_mongodb_said(error)}") from error
+        return [name for name in names if name not in held]
 
     async def insert(self, document: Document) -> None:
         """Add one job document; the same `_id` again adds nothing."""
@@ -188,6 +194,11 @@ class JobStore:
         except PyMongoError as error:
             if not lacks_room(error):  # else a hand has torn out what the lock took up: it stays as it is
                 raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
+
+    async def _arm(self, holder: Document, change: list[Document], *, upsert: bool = False) -> Document | None:
+        return await self._jobs.find_one_and_update(
+            holder, change, upsert=upsert, projection={"nextRunAt": 1}, return_document=ReturnDocument.AFTER
+        )
 
     def _statements(self, settlements: Sequence[Settlement]) -> list[UpdateOne | UpdateMany]:
         """Ends without a word of their own share one statement per claim; each other has its own."""

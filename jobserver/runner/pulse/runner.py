@@ -30,6 +30,7 @@ from jobserver.runner.pulse.orphans import LOOKS_FOR_ORPHANS, Orphans
 from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
+from jobserver.runner.pulse.restoring import Restoring
 from jobserver.runner.pulse.run import Run
 from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
@@ -125,6 +126,7 @@ class _Parts:
                 "keeping turns": self._turns.run,
                 "finding one-offs": self._one_offs.run,
                 "finding orphans": self._orphans.run,
+                "restoring": self._restoring.run,
                 **_watching_sizes(self._settings, self._jobs, self._database[self._names.jobs]),
             },
             owner=lambda: self._lease.owner,
@@ -178,8 +180,12 @@ class _Parts:
             changes=Changes(self._database[self._names.jobs], JOB_HINTS),
             what="jobs",
             hear=JobHints(wakeups=self._wakeups, clock=self._clock, one_off=self._one_offs.look).hear,
-            opened=self._wakeups.hint_everything,
+            opened=self._stream_opened,
         )
+
+    @cached_property
+    def _restoring(self) -> Restoring:
+        return Restoring(prepare=self._ensure_indexes, store=self._store, jobs=self._jobs, scheduler=self.scheduler)
 
     @cached_property
     def _claims(self) -> ClaimLoop:
@@ -326,10 +332,17 @@ class _Parts:
         self._listener.rest() if on else self._listener.resume()
         self._around.rush_began() if on else self._around.rush_ended()
 
+    def _stream_opened(self) -> None:
+        self._wakeups.hint_everything()
+        self._restoring.stream_opened()
+
     def _prepare(self) -> None:
+        self._ensure_indexes()
+        self._around.run_logs.start()
+
+    def _ensure_indexes(self) -> None:
         retention = self._settings.history_retention
         ensure_indexes(self._chores, self._names, sort=self._settings.sort, history_retention=retention)
-        self._around.run_logs.start()
 
     async def _dispose(self, within: float) -> None:
         """What the bucket of run logs does not take in so many seconds, the next start on this machine ships."""
