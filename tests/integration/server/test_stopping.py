@@ -226,8 +226,8 @@ async def test_a_run_whose_own_server_cannot_stop_it_is_failed_by_another(projec
     """
     let_go = project.root / "let go"
     name = project.job("blocks", blocks.format(path=str(let_go)))
+    blocked = await project.process(**GRACE).started()  # blocked before, it could not even say that
     id_ = project.enqueue(name)
-    blocked = await project.process(**GRACE).started()
     await running(project)
     # A minute after its deadline; a test does not wait that long.
     minute_ago = {"$subtract": ["$deadlineAt", 61_000]}
