@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet model interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet chaos chaos-short failover model fuzz mutants soak shutdown-matrix interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,6 +39,21 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: $(READY)-dev ## the same with 30 faults and 2,000 jobs; three minutes at the most
+	@$(BIN)/python -m tests.chaos --short $(ARGS)
+
+mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a copy and see each one caught; three minutes
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
+	@$(BIN)/python -m tests.failover $(ARGS)
 
 model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
 	@$(BIN)/python -m tests.model $(ARGS)

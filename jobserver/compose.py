@@ -35,7 +35,15 @@ from jobserver.store.changes import CONFIG_HINTS, Changes
 from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import ConfigStore
-from jobserver.store.connection import SyncDb, async_client, deciding, deciding_sync, sync_client, what_mongodb_said
+from jobserver.store.connection import (
+    SyncDb,
+    async_client,
+    closed_async,
+    deciding,
+    deciding_sync,
+    sync_client,
+    what_mongodb_said,
+)
 from jobserver.store.listener import Listener
 from jobserver.store.log_bucket import GridFsBucket
 from jobserver.store.queue import AsyncQueue
@@ -97,7 +105,7 @@ class Parts:
 
     async def close(self) -> None:
         """Disconnect; the embedded MongoDB ends with its last user."""
-        await self.client.close()
+        await closed_async(self.client)
         if self.embedded is not None:
             await asyncio.to_thread(self.embedded.close)
 

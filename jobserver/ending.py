@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-ONCE_MORE = 1.0  # seconds: a task that closes its connection may take a moment
+ONCE_MORE = 0.2  # seconds: closing a connection takes a moment, and for ever where MongoDB stands still
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

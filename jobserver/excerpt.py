@@ -10,6 +10,13 @@ def excerpt(value: object) -> str:
 
     Containers are never rendered: their own repr may be huge, recursive or refuse to be made.
     """
+    try:
+        return _shown(value)
+    except BaseException:  # kinds of text and numbers that a job has made itself may raise whatever they like
+        return "a value that cannot be shown"
+
+
+def _shown(value: object) -> str:
     if value is None or isinstance(value, bool | float):
         return repr(value)
     if isinstance(value, str):

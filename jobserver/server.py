@@ -15,6 +15,7 @@ from jobserver.ending import end
 from jobserver.errors import DatabaseError, NotStarted
 from jobserver.manager.handing_over import HandedOver
 from jobserver.scanner.handlers.definitions import Handed
+from jobserver.signals import NOT_GIVEN_BACK, SIGNALS, code_of
 from jobserver.worker import RECYCLED
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from jobserver.settings import Settings
 
 AFTER_ERROR = 1.0
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("jobserver")
 
@@ -34,8 +34,9 @@ _log = structlog.get_logger("jobserver")
 class JobServer:
     """Runs the jobs of one project. Make it with `create`; starting or shutting down twice is harmless.
 
-    `exit_code` is 0 after a shutdown in order, 130 after one that was hurried by a second signal, 75 once one of the
-    `recycle_…` limits was reached and its runs have ended, 70 after a fault.
+    `exit_code` is 0 after a shutdown in order, 130 after one that was hurried by a second signal, 131 after SIGQUIT, 75
+    once one of the `recycle_…` limits was reached and its runs have ended, 70 after a fault, and 69 where MongoDB was
+    away, so that others have to recover what this server could not give back.
     """
 
     def __init__(self, *, settings: Settings, assemble: Callable[[], Any]) -> None:
@@ -50,6 +51,7 @@ class JobServer:
         self._turn = asyncio.Lock()
         self._stopping = False
         self._signals_seen = 0
+        self._is_hurried = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -93,14 +95,12 @@ class JobServer:
         """Begin: returns when the jobs are known and whatever is due runs.
 
         While MongoDB is away this waits and says so; with `wait=False` it raises DatabaseError instead.
-        `handle_signals` makes SIGTERM and SIGINT shut down in order, and a second one hurry.
+        `handle_signals` makes SIGTERM and SIGINT shut down in order, a second one hurry, and SIGQUIT hurry at once.
         """
         if self._parts is not None or self._stopping:
             return
-        self._loop = asyncio.get_running_loop()
         if handle_signals:
-            for number in SIGNALS:
-                self._loop.add_signal_handler(number, self._on_signal)
+            self.heed_signals()
         async with self._turn:  # a shutdown waits for the step under way
             self._parts = parts = await self._assemble()
             await self._connect(parts, wait=wait)
@@ -119,6 +119,12 @@ class JobServer:
         self._spawn("watching configurations", parts.config_watch.run(parts.manager.refresh))
         self._spawn("listening for configurations", parts.config_listener.run())
         _log.info("server started", server=parts.owner(), jobs=len(parts.manager.jobs), mongodb=parts.shown_uri)
+
+    def heed_signals(self) -> None:
+        """What `start(handle_signals=True)` does first."""
+        self._loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, self._on_signal, number)
 
     async def add_job(
         self,
@@ -281,17 +287,19 @@ class JobServer:
         if self._parts is not None:
             if self._parts.watcher is not None:
                 await asyncio.to_thread(self._parts.watcher.stop)
-            await self._parts.runner.lifecycle.close(hurry=self._signals_seen > 1)
+            if not await self._parts.runner.lifecycle.close(hurry=self._is_hurried):
+                self.exit_code = NOT_GIVEN_BACK
             await self._parts.close()
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: signal.Signals) -> None:
         self._signals_seen += 1
-        if self._signals_seen > 1:
-            self.exit_code = self.exit_code or 130
+        if self._signals_seen > 1 or number is signal.SIGQUIT:
+            self._is_hurried = True
+            self.exit_code = code_of(number, before=self.exit_code)
         self._shutdown_soon()
 
     def _shutdown_soon(self) -> None:
-        task = asyncio.ensure_future(self.shutdown(hurry=self._signals_seen > 1))
+        task = asyncio.ensure_future(self.shutdown(hurry=self._is_hurried))
         self._shutdowns = {*getattr(self, "_shutdowns", ()), task}  # the loop alone keeps tasks weakly
 
     def _forget_signals(self) -> None:

@@ -3,7 +3,8 @@
     run           N slots; each keeps one worker alive and waits for its end, which the kernel tells at once
     first signal  SIGTERM to every worker: each gives its runs the grace period
     second        SIGTERM again: the workers hurry
-    third, or long past the grace period: SIGKILL to each worker's process group
+    SIGQUIT       SIGQUIT to every worker: they hurry at once, and show where each of their threads stands
+    third, or five seconds past the grace period or the hurry: SIGKILL to each worker's process group
 
 A worker that has done enough drains and ends as RECYCLED: the next one starts at once.
 
@@ -29,19 +30,19 @@ from datetime import timedelta
 import structlog
 
 from jobserver.errors import DatabaseError
+from jobserver.signals import HURRIED, NOT_GIVEN_BACK, SIGNALS
 from jobserver.worker import HEADER, PIPE, RECYCLED, SUPERVISOR, WORKER
 
 QUICK_DEATH = timedelta(seconds=10)
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 MOST_QUICK_DEATHS = 5
-# After the grace period a worker still tells its runs to stop, stores results and gives locks back.
-BEYOND_GRACE = timedelta(seconds=30)
+# After the grace period a worker still tells its runs to stop, stores results and gives locks back: ENDS_WITHIN.
+BEYOND_GRACE = timedelta(seconds=5)
 # By then the dead worker's lease is over, and any server that lives has taken its locks back.
 LONGEST_HANDING_ON = timedelta(seconds=40)
 REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
 INTERNAL_FAULT = 70
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("jobserver")
 
@@ -71,8 +72,9 @@ class Slot:
 class Supervisor:
     """Runs `command` `workers` times until it is told to stop.
 
-    `hand_on(pid, reason)` takes back what a dead worker held; it blocks, and may raise DatabaseError. `id` is what
-    workers register under, so that it finds them. `show_header` is called once, on a thread, when a worker is ready.
+    `hand_on(pid, reason)` takes back what a dead worker held; it blocks, and may raise DatabaseError. A reason of None:
+    the supervisor has killed it, which is no crash of its runs. `id` is what workers register under, so that it finds
+    them. `show_header` is called once, on a thread, when a worker is ready.
     """
 
     def __init__(
@@ -83,17 +85,20 @@ class Supervisor:
         command: Sequence[str],
         environ: Mapping[str, str],
         grace: timedelta,
-        hand_on: Callable[[int, str], Sequence[TakenBack]],
+        hand_on: Callable[[int, str | None], Sequence[TakenBack]],
         show_header: Callable[[], None] = lambda: None,
         first_pause: timedelta = FIRST_PAUSE,
         beyond_grace: timedelta = BEYOND_GRACE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._id, self._command, self._environ = id, tuple(command), dict(environ)
-        self._patience, self._hand_on, self._show_header = grace + beyond_grace, hand_on, show_header
+        self._grace, self._beyond_grace = grace, beyond_grace
+        self._hand_on, self._show_header = hand_on, show_header
         self._first_pause, self._monotonic = first_pause, monotonic
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
+        self._overdue: asyncio.TimerHandle | None = None
+        self._killed: set[int] = set()
         self._signals = 0
         self._exit_code = 0
 
@@ -104,15 +109,15 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ends = (reading_end, theirs.fileno())
         for number in SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
-        overdue = asyncio.create_task(self._kill_when_overdue(), name="kill when overdue")
+            loop.add_signal_handler(number, self._on_signal, number)
         header = asyncio.create_task(self._bring_header(ours), name="header")
         try:
             async with asyncio.TaskGroup() as slots:
                 for slot in self._slots:
                     slots.create_task(self._keep(slot, ends), name=f"worker {slot.number}")
         finally:
-            overdue.cancel()
+            if self._overdue is not None:
+                self._overdue.cancel()
             header.cancel()
             self._kill_all()
             for number in SIGNALS:
@@ -157,8 +162,9 @@ class Supervisor:
         code = await process.wait()
         slot.process, slot.ended = None, self._monotonic()
         _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
-        if code != 0 or not self._stop.is_set():  # code of a job may have ended it with any exit code
-            await self._give_back(slot, process.pid, code)
+        if self._stop.is_set() and code in (0, NOT_GIVEN_BACK):  # nothing is left, or MongoDB was away a moment ago
+            return code
+        await self._give_back(slot, process.pid, code)  # code of a job may have ended it with any exit code
         return code
 
     async def _spawn(self, slot: Slot, ends: tuple[int, int]) -> asyncio.subprocess.Process:
@@ -175,7 +181,7 @@ class Supervisor:
 
     async def _give_back(self, slot: Slot, pid: int, code: int) -> None:
         """Its runs start elsewhere now, not when its lease has run out."""
-        reason = f"worker {slot.number} (process {pid}) ended: {how_it_ended(code)}"
+        reason = None if pid in self._killed else f"worker {slot.number} (process {pid}) ended: {how_it_ended(code)}"
         give_up_at = self._monotonic() + LONGEST_HANDING_ON.total_seconds()
         while True:
             try:
@@ -219,41 +225,54 @@ class Supervisor:
         until = slot.ended if slot.process is None else self._monotonic()
         return timedelta(seconds=until - slot.began) >= QUICK_DEATH
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: signal.Signals) -> None:
         self._signals += 1
         if self._signals >= 3:
             self._kill_all()
+        elif number is signal.SIGQUIT:
+            self._begin_stop(signal.SIGQUIT)
         else:
             self._begin_stop()
 
-    def _begin_stop(self) -> None:
+    def _begin_stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        hurried = self._stop.is_set() or number is signal.SIGQUIT
         if not self._stop.is_set():
             _log.info("server stopping")
         self._stop.set()
+        self._kill_after(self._beyond_grace if hurried else self._grace + self._beyond_grace)
         for slot in self._slots:
             if slot.process is not None:
-                send(slot.process, signal.SIGTERM)
+                send(slot.process, number)
 
-    async def _kill_when_overdue(self) -> None:
-        await self._stop.wait()
-        await asyncio.sleep(self._patience.total_seconds())
-        _log.error("workers killed", reason="they did not end within the grace period")
+    def _kill_after(self, length: timedelta) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        self._overdue = asyncio.get_running_loop().call_later(length.total_seconds(), self._kill_overdue)
+
+    def _kill_overdue(self) -> None:
+        _log.error("workers killed", reason="they did not end in time")
         self._kill_all()
 
     def _kill_all(self) -> None:
         for slot in self._slots:
             if slot.process is not None:
+                self._killed.add(slot.process.pid)
                 _signal_group(slot.process.pid, signal.SIGKILL)
 
     def _count(self, code: int) -> None:
         """SIGTERM kills a worker only while it has not begun: that is an end in order, as is one after a drain."""
         if code not in (-signal.SIGTERM, RECYCLED):
-            self._exit_code = max(self._exit_code, code if code >= 0 else 128 - code)
+            self._exit_code = max(self._exit_code, code if code >= 0 else 128 - code, key=_how_bad)
 
     async def _stopped_within(self, length: timedelta) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(length.total_seconds()):
                 await self._stop.wait()
+
+
+def _how_bad(code: int) -> tuple[bool, int]:
+    """A worker that hurried has given everything back; what any other code says is worse."""
+    return code not in (0, HURRIED), code
 
 
 def how_it_ended(code: int) -> str:

@@ -61,6 +61,25 @@ def one_line(text: str | None, longest: int = 80) -> str:
     return f"{lines[0][: longest - 1]}…" if cut else lines[0]
 
 
+def printable(text: str) -> str:
+    """Text that a terminal can show: what would move its cursor, colour it or turn its line around stands as its code.
+
+    Ends of lines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
+def printable_json(encoded: str) -> str:
+    """The same JSON, in which such signs are escaped in the way of JSON."""
+    if encoded.isprintable():
+        return encoded
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in encoded)
+
+
 def value(anything: Any, longest: int = 60) -> str:
     """A stored value as it would be written in JSON, cut."""
     return one_line(json.dumps(plain(anything), ensure_ascii=False), longest)

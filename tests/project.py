@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +87,7 @@ class Project:
 
     def __init__(self, root: Path, *, uri: str, client: MongoClient[Document], database: str) -> None:
         self.root, self.uri, self.client, self.name = root, uri, client, database
+        self.logs: Document = {}  # the settings of that section, where they matter
         self._processes: list[ServerProcess] = []
         (root / "jobs").mkdir(parents=True)
 
@@ -125,6 +126,7 @@ class Project:
             "mongodb": {"uri": self.uri, "database": self.name},
             "project": {"root": str(self.root)},
             "runner": {"config": {**QUICK, **runner}},
+            "logs": self.logs,
         }
 
     @asynccontextmanager
@@ -145,9 +147,21 @@ class Project:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.server(**runner)) for _ in range(count)]
 
-    def process(self, **runner: Any) -> ServerProcess:
-        """`python -m jobserver start` as a process of its own."""
-        process = ServerProcess(self, len(self._processes), runner)
+    def process(
+        self,
+        *,
+        workers: int = 1,
+        uri: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        **runner: Any,
+    ) -> ServerProcess:
+        """`python -m jobserver start` as a process of its own; with `workers` it is their supervisor.
+
+        `uri` is a way of its own to MongoDB.
+        """
+        settings = self.settings(**runner)
+        settings["mongodb"]["uri"] = uri or self.uri
+        process = ServerProcess(self.root, len(self._processes), settings, workers=workers, environ=environ)
         self._processes.append(process)
         return process
 
@@ -228,14 +242,23 @@ class Project:
 class ServerProcess:
     """A running `jobserver start`; its log is a file of JSON lines."""
 
-    def __init__(self, project: Project, number: int, runner: Document) -> None:
-        config = project.root / f"server-{number}.yaml"
-        config.write_text(json.dumps(project.settings(**runner)))  # JSON is YAML too
-        self._log = project.root / f"server-{number}.log"
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("JOBSERVER_")}
+    def __init__(
+        self,
+        root: Path,
+        number: int,
+        settings: Document,
+        *,
+        workers: int,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._workers = workers
+        config = root / f"server-{number}.yaml"
+        config.write_text(json.dumps(settings))  # JSON is YAML too
+        self._log = root / f"server-{number}.log"
+        environ = {name: value for name, value in environ.items() if not name.startswith("JOBSERVER_")}
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jobserver", "start", "--config", str(config)],
+                [sys.executable, "-m", "jobserver", "start", "--config", str(config), "--workers", str(workers)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -244,8 +267,9 @@ class ServerProcess:
         self.pid = self._process.pid
 
     async def started(self, *, within: float = 30.0) -> ServerProcess:
-        """Itself, once it runs jobs."""
+        """Itself, once it runs jobs, and so does each of its workers."""
         await self.says("server started", within=within)
+        await until(lambda: len(self.records("server started")) >= self._workers, within=within)
         return self
 
     async def says(self, event: str, *, within: float = 30.0, **fields: Any) -> Document:
@@ -263,8 +287,13 @@ class ServerProcess:
 
     def records(self, event: str, **fields: Any) -> list[Document]:
         """Log records of one kind."""
-        records = [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
-        return [record for record in records if record.get("event") == event and fields.items() <= record.items()]
+        return [
+            record for record in self.everything() if record.get("event") == event and fields.items() <= record.items()
+        ]
+
+    def everything(self) -> list[Document]:
+        """All log records so far."""
+        return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
 
     @property
     def id(self) -> str:
@@ -275,6 +304,15 @@ class ServerProcess:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.code is not None
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
+
     def kill(self) -> None:
         """SIGKILL, and wait for its end; harmless after it."""
         if self._process.poll() is None:
@@ -283,7 +321,7 @@ class ServerProcess:
 
     async def exit_code(self, *, within: float = 30.0) -> int:
         """Its exit code, waited for; minus the number of the signal that ended it."""
-        await until(lambda: self._process.poll() is not None, within=within)
+        await until(self.has_ended, within=within)
         return int(self._process.returncode)
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient, WriteConcern
 from pymongo.database import Database
 
 from jobserver.store.chains import ChainStore
@@ -85,9 +86,9 @@ class Workplace:
         told: datetime = self.db.command("hello", codec_options=self.jobs.codec_options)["localTime"]
         return told
 
-    def locks(self) -> LockStore:
-        """The reaper's store."""
-        chores = deciding_sync(self.db)
+    def locks(self, client: MongoClient[dict[str, Any]] | None = None) -> LockStore:
+        """The reaper's store, on a client of its own if there is one."""
+        chores = deciding_sync(self.db if client is None else client[self.db.name].with_options(codec_options=CODEC))
         return LockStore(jobs=chores[NAMES.jobs], runs=chores[NAMES.runs], servers=chores[NAMES.servers])
 
     def strays(self) -> StrayStore:
@@ -111,10 +112,13 @@ class Workplace:
         ServerStore(deciding_sync(self.db)[NAMES.servers], lease=lease).register(identity, {})
 
     @asynccontextmanager
-    async def store(self, *, uri: str | None = None, app_name: str = "jobserver") -> AsyncIterator[Store]:
-        """A server's view of the jobs collection, on a client of its own."""
+    async def store(
+        self, *, uri: str | None = None, app_name: str = "jobserver", instead: WriteConcern | None = None
+    ) -> AsyncIterator[Store]:
+        """A server's view of the jobs collection, on a client of its own; `instead` of a majority is what none has."""
         async with async_client(uri or self.uri, app_name=app_name) as client:
-            yield Store(deciding(client[self.db.name])[NAMES.jobs])
+            jobs = deciding(client[self.db.name])[NAMES.jobs]
+            yield Store(jobs if instead is None else jobs.with_options(write_concern=instead))
 
     @asynccontextmanager
     async def several(self, count: int) -> AsyncIterator[list[Store]]:

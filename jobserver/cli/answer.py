@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobserver.words import plain
+from jobserver.words import plain, printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ class Screen:
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """One line, taken literally."""
-        self._console.print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under their columns; cells that are a status have its colour, those of `whole` are never broken."""
@@ -49,7 +49,7 @@ class Screen:
 
         from jobserver.cli.tables import tables
 
-        coloured = [[Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row] for row in rows]
+        coloured = [[Text(printable(cell), style=STATUS_STYLES.get(cell, "")) for cell in row] for row in rows]
         for piece in tables(columns, coloured, whole=whole, room=self._console.width):
             self._console.print(piece)
 
@@ -57,7 +57,7 @@ class Screen:
 def deliver(answer: Answer, *, as_json: bool) -> None:
     """Write the answer to stdout."""
     if as_json:
-        sys.stdout.write(json.dumps(plain(answer.document), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(printable_json(json.dumps(plain(answer.document), indent=2, ensure_ascii=False)) + "\n")
     else:
         answer.show(screen())
 

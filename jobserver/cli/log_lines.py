@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from jobserver.console.terminal import Palette
+from jobserver.words import printable
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _COLOURS = {"debug": "dim", "info": "cyan", "warning": "yellow", "error": "red", "critical": "red"}
@@ -40,15 +41,15 @@ class LinePrinter:
 
     def _shown(self, record: dict[str, Any]) -> str:
         p = self._palette
-        level = _printable(str(record.get("level", "")))
+        level = printable(str(record.get("level", "")))
         colour = getattr(p, _COLOURS.get(level, "off"))
-        message = _printable(str(record.get("message", "")))
+        message = _indented(str(record.get("message", "")))
         fields = record.get("fields")
-        tail = "".join(f"  {p.dim}{_printable(key)}={p.off}{_value(item)}" for key, item in _items(fields))
-        name = f"  {p.dim}({_printable(str(record['logger']))}){p.off}" if record.get("logger") else ""
+        tail = "".join(f"  {p.dim}{_indented(key)}={p.off}{_value(item)}" for key, item in _items(fields))
+        name = f"  {p.dim}({printable(str(record['logger']))}){p.off}" if record.get("logger") else ""
         head = f"{p.dim}{self._clock(record)}{p.off} {colour}{level:<8}{p.off} {message}{tail}{name}"
         trace = str(record.get("exception") or "").rstrip().splitlines()
-        return "\n".join([head, *(f"    {p.dim}{_printable(each)}{p.off}" for each in trace)])
+        return "\n".join([head, *(f"    {p.dim}{printable(each)}{p.off}" for each in trace)])
 
     def _clock(self, record: dict[str, Any]) -> str:
         try:
@@ -75,14 +76,10 @@ def _items(fields: Any) -> list[tuple[str, Any]]:
 
 
 def _value(item: Any) -> str:
-    text = item if isinstance(item, str) and item and " " not in item else json.dumps(item, ensure_ascii=False)
-    return _printable(text)
+    is_word = isinstance(item, str) and item and " " not in item
+    return _indented(str(item) if is_word else json.dumps(item, ensure_ascii=False))
 
 
-def _printable(text: str) -> str:
-    """What a job has logged must not steer the terminal: signs that do are shown by their codes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode() for sign in text
-    ).replace("\n", "\n    ")
+def _indented(text: str) -> str:
+    """What a job has logged, under its own line where it has several."""
+    return printable(text).replace("\n", "\n    ")

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TextIO
 
 from jobserver.console.wording import Record, worded
-from jobserver.words import plain
+from jobserver.words import plain, printable
 
 QUIET_UNTIL_READY = frozenset({"job found", "server started", "server stopping"})
 AFTER_THE_HEADER = frozenset({"run ended", "occurrence not started"})
@@ -94,13 +94,13 @@ class Terminal:
         p = self._palette
         style = getattr(p, colour) if colour else ""
         who = f"{p.dim}[{self._worker}]{p.off} " if self._worker else ""
-        line = f"{p.dim}{_clock(record)}{p.off} {who}{style}{mark}{p.off} {text}"
+        line = f"{p.dim}{_clock(record)}{p.off} {who}{style}{mark}{p.off} {printable(text)}"
         return "\n".join([line, *(f"  {who}{p.dim}{each}{p.off}" for each in self._details(record))])
 
     def _details(self, record: Record) -> list[str]:
         """Tracebacks: of our own faults and of broken files always, of failed runs when asked for."""
         trace = record.get("exception") or record.get("traceback") or (record.get("stack") if self._verbose else None)
-        return str(trace).rstrip().splitlines() if trace else []
+        return printable(str(trace)).rstrip().splitlines() if trace else []
 
 
 def _clock(record: Record) -> str:

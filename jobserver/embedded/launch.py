@@ -18,6 +18,8 @@ from jobserver.embedded.state import read_state
 from jobserver.embedded.waiting import Deadline, log_tail
 from jobserver.errors import EmbeddedMongoError
 
+OPLOG_MB = 1024  # mongod's own default is a twentieth of the disk
+
 _ADDRESS_IN_USE = "Address already in use"
 
 
@@ -33,12 +35,13 @@ def find_running(deadline: Deadline) -> MongodState | None:
     return None
 
 
-def launch(deadline: Deadline, *, cache_gb: float, extra_args: Sequence[str]) -> MongodState:
+def launch(deadline: Deadline, *, cache_gb: float, extra_args: Sequence[str], oplog_mb: int = OPLOG_MB) -> MongodState:
     """Start a mongod for this directory; raises EmbeddedMongoError with the end of its log."""
     directory, binary = deadline.directory, find_mongod()
     (directory / DATA).mkdir(exist_ok=True)
     for port in _free_ports(directory):
-        command = [str(binary), *_arguments(directory, port=port, cache_gb=cache_gb), *extra_args]
+        arguments = _arguments(directory, port=port, cache_gb=cache_gb, oplog_mb=oplog_mb)
+        command = [str(binary), *arguments, *extra_args]
         _start_guard(directory, port, command)
         state = find_running(deadline)
         if state:
@@ -80,7 +83,7 @@ def _bindable(port: int) -> int | None:
         return int(probe.getsockname()[1])
 
 
-def _arguments(directory: Path, *, port: int, cache_gb: float) -> list[str]:
+def _arguments(directory: Path, *, port: int, cache_gb: float, oplog_mb: int) -> list[str]:
     options = {
         "--replSet": SET_NAME,
         "--bind_ip": "127.0.0.1",
@@ -88,7 +91,7 @@ def _arguments(directory: Path, *, port: int, cache_gb: float) -> list[str]:
         "--dbpath": directory / DATA,
         "--networkMessageCompressors": "snappy,zstd",  # zlib off: CVE-2025-14847
         "--wiredTigerCacheSizeGB": cache_gb,
-        "--oplogSize": 1024,  # MB; the default is a twentieth of the disk
+        "--oplogSize": oplog_mb,
         # A fresh directory takes 20 MB instead of 300.
         "--wiredTigerEngineConfigString": "log=(prealloc=false,file_max=32MB)",
         "--setParameter": "diagnosticDataCollectionEnabled=false",

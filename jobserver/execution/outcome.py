@@ -45,18 +45,7 @@ class Outcome:
         """One readable line or more for `lastError`: what the author wrote, the type where they wrote nothing."""
         if self.words is not None:
             return storable_text(self.words, MAX_MESSAGE)
-        if self.error is None:
-            return ""
-        kind = type(self.error).__name__
-        try:
-            text = str(self.error)
-        except Exception:  # an error of the job's own whose words are broken must not keep the run from ending
-            text = ""
-        if isinstance(self.error, KeyError):  # its words are the bare key
-            text = f"{kind}: {text}"
-        if isinstance(self.error, KeyboardInterrupt):
-            text = f"{kind}({text})"
-        return storable_text(text or kind, MAX_MESSAGE)
+        return "" if self.error is None else storable_text(_said(self.error), MAX_MESSAGE)
 
     @property
     def stack(self) -> str:
@@ -65,8 +54,7 @@ class Outcome:
             return storable_text(self.trace, MAX_STACK)
         if self.error is None or self.error.__traceback__ is None:
             return ""
-        lines = traceback.format_exception(type(self.error), self.error, _job_frames(self.error.__traceback__))
-        return storable_text("".join(lines), MAX_STACK)
+        return storable_text(_traced(self.error, self.error.__traceback__), MAX_STACK)
 
 
 EXIT_CANCELLED = 100
@@ -104,13 +92,47 @@ def interrupted(error: BaseException | None = None) -> Outcome:
     return Outcome(OutcomeKind.INTERRUPTED, None, error)
 
 
+def unreadable(error: BaseException) -> Outcome:
+    """The run has failed, and what it left to be told of that raises this when it is looked at."""
+    return Outcome(OutcomeKind.FAILED, words=f"its end cannot be read: {class_name(error)} was raised by what it left")
+
+
+def class_name(error: BaseException) -> str:
+    """What Python itself calls it: a metaclass of the job's own may say anything, or raise."""
+    return str(type.__dict__["__name__"].__get__(type(error)))
+
+
 def storable_text(text: str, limit: int) -> str:
     """Text that BSON takes: lone surrogates escaped, the middle of what is too long left out."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = _storable(text)
     if len(text) <= limit:
         return text
     half = limit // 2
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def _storable(text: str) -> str:
+    return str.encode(text, "utf-8", "backslashreplace").decode("utf-8")  # a job's own kind of text may refuse to
+
+
+def _said(error: BaseException) -> str:
+    kind = class_name(error)
+    try:
+        text = _storable(str(error))
+    except BaseException:  # the words are the job's code: SystemExit from there must neither end the server nor the run
+        text = ""
+    if issubclass(type(error), KeyError):  # its words are the bare key
+        text = f"{kind}: {text}"
+    if issubclass(type(error), KeyboardInterrupt):
+        text = f"{kind}({text})"
+    return text or kind
+
+
+def _traced(error: BaseException, frames: TracebackType) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _job_frames(frames)))
+    except BaseException:  # notes, attributes and words of the job's own again
+        return "".join([*traceback.format_tb(_job_frames(frames)), class_name(error)])
 
 
 def _job_frames(frames: TracebackType) -> TracebackType:

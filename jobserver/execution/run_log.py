@@ -68,8 +68,8 @@ class RunLogs(Protocol):
         """The log of this run, the same for every thread that asks."""
         ...
 
-    def close(self) -> None:
-        """End every log that is still open, and bring them to where they belong."""
+    def close(self, within: float = ...) -> None:
+        """End every log that is still open, and bring them to where they belong, as far as that goes in the time."""
         ...
 
 
@@ -79,7 +79,7 @@ class Unkept:
     def start(self) -> None:
         return
 
-    def close(self) -> None:
+    def close(self, within: float = 0.0) -> None:
         return
 
     def open(self, run: RunIdentity) -> RunSink:

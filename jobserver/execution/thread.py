@@ -30,23 +30,25 @@ class ThreadExecutor:
     async def call(self, definition: JobDefinition, run: Lifeline) -> Outcome:
         """Call `run` of the definition's class in a new thread."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Outcome] = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
+        # Emptied when it is read: the traceback of an error holds the frames of its thread, and these hold this.
+        outcomes: list[Outcome] = []
         current_run.set(run)
         context = contextvars.copy_context()
         handles = ThreadHandles(run, loop, self._on_message)
 
         def work() -> None:
-            outcome = interrupted()
             with suppress(Interrupted):  # it may come as late as this
-                outcome = self._outcome(definition, handles, context)
+                outcomes.append(self._outcome(definition, handles, context))
             with suppress(RuntimeError):  # the loop is closed: the server has given this thread up and is gone
-                loop.call_soon_threadsafe(_tell, ended, outcome)
+                loop.call_soon_threadsafe(_tell, ended)
 
         try:
             threading.Thread(target=work, name=f"run {run.run_id}", daemon=True).start()
         except RuntimeError as error:  # no thread is left to be had
             return failed(error)
-        return await ended
+        await ended
+        return outcomes.pop() if outcomes else interrupted()
 
     def tell(self, run: Lifeline) -> None:
         """The flag is all there is to it."""
@@ -72,11 +74,17 @@ class ThreadExecutor:
         while run_id in self._threads:
             with suppress(Interrupted), self._turn:
                 self._threads.pop(run_id, None)
-        return outcome
+        try:
+            return outcome
+        finally:
+            del outcome  # its traceback holds this frame
 
 
 def _call(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
-    outcome = _run(definition, handles)
+    return _decided(_run(definition, handles), handles)
+
+
+def _decided(outcome: Outcome, handles: ThreadHandles) -> Outcome:
     return outcome if handles.decided is None else handles.decided.settle(outcome)
 
 
@@ -91,6 +99,6 @@ def _run(definition: JobDefinition, handles: ThreadHandles) -> Outcome:
         return failed(error)
 
 
-def _tell(ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+def _tell(ended: asyncio.Future[None]) -> None:
     if not ended.done():
-        ended.set_result(outcome)
+        ended.set_result(None)

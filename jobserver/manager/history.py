@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobserver.store.configs import AppliedVersion, ConfigStore
+from jobserver.words import one_line
 
 TRIES = 5
+LONGEST_AUTHOR = 200  # characters; a hand may have written anything there
 NOTHING = AppliedVersion(version=0, values={})
 
 
@@ -47,7 +49,7 @@ class HistoryKeeper:
         updated_at, before = document.get("updatedAt"), self._updated_at.get(name)
         self._updated_at[name] = updated_at
         if "updatedBy" in document and updated_at != before:
-            return str(document["updatedBy"])
+            return one_line(str(document["updatedBy"]), LONGEST_AUTHOR)
         return f"seen by server {self._server()}"
 
 

@@ -28,9 +28,11 @@ from jobserver.manager.overrides import (
     settings_in_force,
 )
 from jobserver.runner.interfaces import JobRunner
-from jobserver.store.configs import ConfigStore, request_under_way
+from jobserver.store.configs import ConfigFull, ConfigStore, request_under_way
 
 Config = Mapping[str, Any]
+
+MOST_NAMED = 5
 
 _log = structlog.get_logger("jobserver")
 
@@ -45,6 +47,8 @@ class Managed:
     is_new: bool = True
     has_new_code: bool = False
     has_config: bool = False
+    is_full: bool = False
+    refused: Mapping[str, Any] | None = None
 
 
 class JobManager:
@@ -65,6 +69,7 @@ class JobManager:
         self._jobs: dict[str, Managed] = {}
         self._added: dict[str, JobDefinition] = {}
         self._problems: set[tuple[str, str]] = set()
+        self._recreated: list[str] = []
         self._turn = asyncio.Lock()
 
     @property
@@ -128,9 +133,12 @@ class JobManager:
         name, defaults = definition.name, default_config(definition.defaults)
         enabled = definition.defaults.enabled
         managed = Managed(definition)
-        if not await self._configs.create(name, checksum=definition.checksum, enabled=enabled, defaults=defaults):
-            managed.has_new_code = await self._configs.reset(name, checksum=definition.checksum, defaults=defaults)
-        await self._configs.mark_missing(name, missing=False)
+        try:
+            if not await self._configs.create(name, checksum=definition.checksum, enabled=enabled, defaults=defaults):
+                managed.has_new_code = await self._configs.reset(name, checksum=definition.checksum, defaults=defaults)
+            await self._configs.mark_missing(name, missing=False)
+        except ConfigFull as error:  # what a hand has written into it counts all the same
+            self._tell_full(managed, error)
         if known is not None:
             managed.values, managed.settings = known.values, known.settings
         self._jobs[name] = managed
@@ -139,7 +147,10 @@ class JobManager:
 
     async def _remove(self, name: str) -> None:
         await self._runner.executor.remove_job(name)
-        await self._configs.mark_missing(name, missing=True)
+        try:
+            await self._configs.mark_missing(name, missing=True)
+        except ConfigFull as error:
+            self._tell_full(self._jobs[name], error)
         del self._jobs[name]
         _log.warning("job removed", name=name, note="its configuration is kept")
 
@@ -167,6 +178,7 @@ class JobManager:
     async def _apply_document(self, managed: Managed) -> None:
         document = await self._configs.read(managed.definition.name) or {}
         await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
+        self._tell_of_recreated()
 
     async def _apply_documents(self) -> None:
         documents: dict[Any, Config] = {
@@ -177,18 +189,30 @@ class JobManager:
         for name, managed in list(self._jobs.items()):
             document = documents.get(name, {})
             await self._apply(managed, document if "checksum" in document else await self._recreate(managed))
+        self._tell_of_recreated()
 
     async def _recreate(self, managed: Managed) -> Config:
         """Somebody deleted the document, or replaced it: the job goes on with its defaults where nothing is said."""
         await self._configs.ensure_unique()
         definition = managed.definition
         defaults = default_config(definition.defaults)
-        await self._configs.create(
-            definition.name, checksum=definition.checksum, enabled=definition.defaults.enabled, defaults=defaults
-        )
-        if managed.has_config:
-            _log.info("config recreated", name=definition.name)
-        return await self._configs.read(definition.name) or {}
+        try:
+            await self._configs.create(
+                definition.name, checksum=definition.checksum, enabled=definition.defaults.enabled, defaults=defaults
+            )
+        except ConfigFull as error:
+            self._tell_full(managed, error)
+        found = await self._configs.read(definition.name) or {}
+        if managed.has_config and found.get("jobName") == definition.name:  # one in a list is looked for at every look
+            self._recreated.append(definition.name)
+        return found
+
+    def _tell_of_recreated(self) -> None:
+        """In one line: whoever has dropped the collection has deleted all of them."""
+        if self._recreated:
+            shown = self._recreated[:MOST_NAMED]
+            _log.info("config recreated", jobs=len(self._recreated), names=shown)
+            self._recreated = []
 
     async def _apply(self, managed: Managed, document: Config) -> None:
         overrides = fitting(parse_overrides(document), is_async=managed.definition.is_async)
@@ -202,8 +226,11 @@ class JobManager:
         await self._bring_into_force(managed, settings)
         managed.values, managed.settings, managed.has_config, managed.is_new = values, settings, True, False
         await self._history.keep(managed.definition.name, as_document(values), document)
-        await self._show_errors(managed.definition.name, document, overrides.errors)
-        await self._run_now(managed, document, overrides)
+        try:
+            await self._show_errors(managed, document, overrides.errors)
+            await self._run_now(managed, document, overrides)
+        except ConfigFull as error:
+            self._tell_full(managed, error)
 
     async def _values_in_force(self, managed: Managed, overrides: Overrides) -> dict[str, Any]:
         """What is valid in the document; for a field that is not, its last good value, the same on every server."""
@@ -229,16 +256,25 @@ class JobManager:
         if managed.is_new or before is None or _schedules_differently(before, settings):
             await self._runner.scheduler.schedule(name, settings, afresh=managed.is_new and managed.has_new_code)
 
-    async def _show_errors(self, name: str, document: Config, errors: tuple[ConfigError, ...]) -> None:
-        shown = document.get("configError")
+    async def _show_errors(self, managed: Managed, document: Config, errors: tuple[ConfigError, ...]) -> None:
+        name, shown = managed.definition.name, document.get("configError")
         if not errors:
+            managed.refused = None
             if shown is not None:
                 await self._configs.mark_error(document["_id"], None)
             return
         error = {"field": errors[0].field, "message": excerpt_text(_told_together(errors))}
         if not isinstance(shown, Mapping) or any(shown.get(key) != value for key, value in error.items()):
+            if error != managed.refused:  # it may be that the document cannot show it, at each look again
+                _log.warning("config refused", name=name, **error)
+            managed.refused = error
             await self._configs.mark_error(document["_id"], error)
-            _log.warning("config refused", name=name, **error)
+
+    def _tell_full(self, managed: Managed, error: ConfigFull) -> None:
+        """Once: what cannot be written into the document stands in the log alone."""
+        if not managed.is_full:
+            _log.error("config full", name=managed.definition.name, error=str(error))
+        managed.is_full = True
 
     async def _run_now(self, managed: Managed, document: Config, overrides: Overrides) -> None:
         """Exactly one extra run: one server turns the flag into a request, any may carry an unfinished one out."""

@@ -57,6 +57,8 @@ def parse_overrides(document: Mapping[str, Any]) -> Overrides:
             values[name] = parse(document[name], name)
         except ConfigError as error:
             errors.append(error)
+    if not isinstance(document.get("jobName", ""), str):  # to MongoDB a list is whatever any of its items is
+        errors.append(ConfigError("jobName", f"{excerpt(document['jobName'])} is not the name of one job"))
     errors += _misspelt(document)
     return Overrides(values=values, errors=tuple(errors))
 

@@ -17,7 +17,7 @@ from jobserver.runlogs.sink import LogSink
 from jobserver.runlogs.spool import SpooledLog, SpoolFolder
 from jobserver.runlogs.writer import LogWriter
 
-LAST_WORDS = 3.0  # seconds for the disk at the end, and as many for the bucket
+LAST_WORDS = 3.0  # seconds
 
 
 class Speaker(Protocol):
@@ -67,15 +67,18 @@ class LogKeeper:
                 sink = self._open[run.run_id] = self._sink(run)
             return sink
 
-    def close(self) -> None:
-        """End every log, write and ship what is there; what the bucket does not take now stays for the next start."""
+    def close(self, within: float = LAST_WORDS) -> None:
+        """End every log, write and ship what is there; what the bucket does not take now stays for the next start.
+
+        `within` so many seconds for the disk, and then as many for the bucket at the most.
+        """
         logging.getLogger().removeHandler(self._capture)
         with self._turn:
             left = list(self._open.values())
         for sink in left:
             sink.end()
-        self._writer.close(LAST_WORDS)
-        self._shipper.close(LAST_WORDS)
+        self._writer.close(within)
+        self._shipper.close(within)
         if self._folder is not None:
             self._folder.close()
 

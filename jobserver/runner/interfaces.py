@@ -71,10 +71,12 @@ class JobLifecycle(Protocol):
         """
         ...
 
-    async def close(self, *, hurry: bool = False) -> None:
+    async def close(self, *, hurry: bool = False) -> bool:
         """Claim nothing more, give running work its grace period, return the rest to the queue; leave no lock behind.
 
-        A second call with `hurry` while the first still waits ends the grace period at once.
+        Takes five seconds beyond the grace period at the most. Whether all was stored and given back: what was not,
+        because MongoDB is away, others recover. A second call with `hurry` while the first still waits ends the grace
+        period at once.
         """
         ...
 

@@ -66,6 +66,7 @@ def kind_named(name: object, *, field: str) -> ScheduleKind:
     """The kind of a document's `type`; "cron" is accepted for "schedule"."""
     if not isinstance(name, str):
         raise ScheduleError(f"{excerpt(name)} is not a type of schedule; known: {', '.join(_TYPES)}", field=field)
+    name = str(name)  # BSON's code is a kind of text that no table can look up
     if name not in _TYPES:
         hint = did_you_mean(name[:60].lower(), _TYPES)
         raise ScheduleError(f"unknown type {excerpt(name)}{hint}; known: {', '.join(_TYPES)}", field=field)

@@ -293,7 +293,7 @@ def _settled_value(kind: ScheduleKind, value: object, zone: Zone) -> Value:
                 raise ScheduleError(
                     f"{excerpt(value)} is not a cron expression; write '*/5 * * * *' or 'every weekday at 9:00'"
                 )
-            return settled_calendar(value, zone)
+            return settled_calendar(str(value), zone)  # BSON's code is a kind of text that no table can look up
         case ScheduleKind.ONCE:
             return settled_moment(value, zone)
         case ScheduleKind.INTERVAL:

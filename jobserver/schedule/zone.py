@@ -97,6 +97,7 @@ def zone_named(name: object, *, field: str = "schedule") -> Zone:
     """The zone of an IANA name such as "Europe/Vienna"; ScheduleError with the nearest name for anything else."""
     if not isinstance(name, str):
         raise ScheduleError(f"{excerpt(name)} is not a time zone; write a name such as 'Europe/Vienna'", field=field)
+    name = str(name)  # BSON's code is a kind of text that no table can look up
     zone = _load(name) if len(name) <= 64 else None  # the cache keeps no long name
     if zone is None:
         hint = did_you_mean(name[:64], _names()) or "; write a name such as 'Europe/Vienna'"

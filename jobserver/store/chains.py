@@ -142,8 +142,9 @@ def runs_again(parent: Mapping[str, Any]) -> bool:
 
 def waiting_for(parents: Sequence[Any] | None) -> Document:
     """What waits for the end of these documents, or of any."""
-    one_of: Document = {"$exists": True} if parents is None else {"$in": list(parents)}
-    return {"startAfter": one_of, "follows": {"$exists": True}}
+    one_of: Document = {} if parents is None else {"$in": list(parents)}
+    # A parent whose `_id` is null would have every document without the field for its child.
+    return {"startAfter": {**one_of, "$exists": True}, "follows": {"$exists": True}}
 
 
 def _behind(collection: str, parents: Sequence[Any] | None) -> list[Document]:

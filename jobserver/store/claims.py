@@ -20,13 +20,16 @@ from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.admission import Admission
 from jobserver.store.candidates import READ_AHEAD, WHOLE, Candidate, Candidates, Share
-from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.connection import AsyncJobs, Document, bounded, what_mongodb_said
 from jobserver.store.documents import ClaimedJob, Lane
 from jobserver.store.due import read_due
 from jobserver.store.expressions import BEGINNING
 from jobserver.store.global_slots import Slots, free_slots, lock_into_slot, within
 
 SHARED_FOR = 4.0  # seconds
+# MongoDB itself ends a claim that takes longer. Without that it would carry one out whose client has gone meanwhile,
+# after everything else of that server was given back.
+LONGEST_CLAIM = 2.5  # seconds
 MOST_READ = 5_000  # candidates at once, where slots are limited
 ASKED_AGAIN = 2.0  # seconds, while claims keep colliding: servers come and go
 
@@ -192,13 +195,14 @@ class ClaimStore:
         """The usual case where jobs come one by one: locked and read back in one round trip."""
         (candidate,) = claim.candidates
         lane = next(lane for lane in lanes if lane.name == candidate.name)
-        found = await self._jobs.find_one_and_update(
-            transitions.due([lane.name]) | {"_id": candidate.id},
-            transitions.claim([lane], token=claim.token, owner=owner),
-            projection=RUN_FIELDS,
-            return_document=ReturnDocument.AFTER,
-            hint="_id_",
-        )
+        with bounded(LONGEST_CLAIM):
+            found = await self._jobs.find_one_and_update(
+                transitions.due([lane.name]) | {"_id": candidate.id},
+                transitions.claim([lane], token=claim.token, owner=owner),
+                projection=RUN_FIELDS,
+                return_document=ReturnDocument.AFTER,
+                hint="_id_",
+            )
         return replace(claim, locked=int(found is not None), alone=found)
 
     async def _lock(
@@ -212,12 +216,14 @@ class ClaimStore:
             still_due = transitions.due([lane.name for lane in shared]) | {"_id": {"$in": together}}
             change = transitions.claim(shared, token=token, owner=owner)
             # Without the hint the planner tries the due index against the ids, at every claim.
-            locked = (await self._jobs.update_many(still_due, change, hint="_id_")).matched_count
+            with bounded(LONGEST_CLAIM):
+                locked = (await self._jobs.update_many(still_due, change, hint="_id_")).matched_count
         limited = {lane.name: lane for lane in lanes if lane.name in slots}
         for candidate in candidates:
             if candidate.name in limited:
                 change = transitions.claim([limited[candidate.name]], token=token, owner=owner)
-                locked += await lock_into_slot(self._jobs, candidate, change, slots[candidate.name])
+                with bounded(LONGEST_CLAIM):
+                    locked += await lock_into_slot(self._jobs, candidate, change, slots[candidate.name])
         return locked
 
     async def _held(self, claim: Claim) -> list[ClaimedJob]:

@@ -10,9 +10,9 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import DatabaseError
-from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
-from jobserver.store.indexes import config_indexes
+from jobserver.store.indexes import config_indexes, history_indexes
 
 RESET_FIELDS = (
     *("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority"),
@@ -28,8 +28,12 @@ class AppliedVersion:
     values: Mapping[str, Any]
 
 
+class ConfigFull(DatabaseError):
+    """The document is so large that MongoDB does not take a word more into it; the others are not concerned."""
+
+
 class ConfigStore:
-    """Raises DatabaseError when MongoDB is away."""
+    """Raises DatabaseError when MongoDB is away, and ConfigFull where the document of this one job is too large."""
 
     def __init__(self, *, configs: AsyncJobs, history: AsyncJobs) -> None:
         self._configs, self._history = configs, history
@@ -77,7 +81,7 @@ class ConfigStore:
         except DuplicateKeyError:
             return False
         except PyMongoError as error:
-            raise _away(f"the configuration of {name} could not be created", error) from error
+            raise _refused(f"the configuration of {name} could not be created", error) from error
         return outcome.upserted_id is not None
 
     async def reset(self, name: str, *, checksum: str, defaults: Document) -> bool:
@@ -96,7 +100,7 @@ class ConfigStore:
                 {"jobName": name, "checksum": {"$ne": checksum}}, [{"$set": change}, {"$unset": overrides}]
             )
         except PyMongoError as error:
-            raise _away(f"the configuration of {name} could not be reset", error) from error
+            raise _refused(f"the configuration of {name} could not be reset", error) from error
         return outcome.modified_count == 1
 
     async def mark_error(self, id_: Any, error: Document | None) -> None:
@@ -143,6 +147,7 @@ class ConfigStore:
         entry = {"jobName": name, "version": version, "changes": changes, "values": values, "by": by}
         stamped = {**_literals(entry), "at": NOW}
         try:
+            await self._history.create_indexes(history_indexes())  # gone, where somebody has dropped the collection
             outcome = await self._history.update_one(
                 {"jobName": name, "version": version, "values": {"$exists": False}}, [{"$set": stamped}], upsert=True
             )
@@ -156,7 +161,7 @@ class ConfigStore:
         try:
             return (await self._configs.update_one(which, change)).modified_count == 1
         except PyMongoError as error:
-            raise _away("a configuration could not be updated", error) from error
+            raise _refused("a configuration could not be updated", error) from error
 
 
 def request_under_way(document: Mapping[str, Any]) -> Any | None:
@@ -167,6 +172,12 @@ def request_under_way(document: Mapping[str, Any]) -> Any | None:
 
 def _literals(values: Document) -> Document:
     return {key: literal(value) for key, value in values.items()}
+
+
+def _refused(what: str, cause: PyMongoError) -> DatabaseError:
+    if lacks_room(cause):
+        return ConfigFull(f"{what}: {what_mongodb_said(cause)}")
+    return _away(what, cause)
 
 
 def _away(what: str, cause: Exception) -> DatabaseError:

@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError, PyMongoError, WriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -26,11 +27,17 @@ SyncJobs = Collection[Document]
 
 # A write that no majority confirms within this time has an unknown outcome, which every caller can look up.
 WRITE_TIMEOUT_MS = 10_000
+LAST_WORD = 0.3  # seconds for telling MongoDB that a client goes
+
+_TOO_LARGE = (10334, 17419, 17420)  # any document, what is left after an update in place, after a replacement
 
 _CLIENT_OPTIONS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 5_000,
     "connectTimeoutMS": 5_000,
     "socketTimeoutMS": 30_000,
+    # Who monitors a node gives up on it after this and a connect's time: what waits for one that stands still, or is
+    # behind a network that swallows everything, goes on with its successor ten seconds later, not fifteen.
+    "heartbeatFrequencyMS": 5_000,
     "retryWrites": True,
     "retryReads": True,
 }
@@ -53,6 +60,18 @@ def sync_client(uri: str, *, app_name: str = "jobserver", pool_size: int = 10) -
     return MongoClient(uri, appname=app_name, maxPoolSize=pool_size, **_CLIENT_OPTIONS)
 
 
+def closed(client: MongoClient[Document]) -> None:
+    """Close it. A MongoDB that stands still is told so, and would be waited for."""
+    with bounded(LAST_WORD):
+        client.close()
+
+
+async def closed_async(client: AsyncMongoClient[Document]) -> None:
+    """The same for the engine's client."""
+    with bounded(LAST_WORD):
+        await client.close()
+
+
 def bounded(seconds: float) -> AbstractContextManager[None]:
     """What is asked inside it, in this thread or task, fails after so many seconds in all."""
     return pymongo.timeout(seconds)
@@ -61,6 +80,14 @@ def bounded(seconds: float) -> AbstractContextManager[None]:
 def what_mongodb_said(error: Exception) -> str:
     """What MongoDB said, without the driver's dump of the whole reply, of its settings and of the topology."""
     return re.split(r", full error:|, Timeout:| \(configured timeouts", str(error))[0]
+
+
+def lacks_room(error: PyMongoError) -> bool:
+    """Whether MongoDB has refused nothing but documents that would be over its 16 MiB: trying again is in vain."""
+    if isinstance(error, BulkWriteError):
+        refused = error.details.get("writeErrors", [])
+        return bool(refused) and all(each.get("code") in _TOO_LARGE for each in refused)
+    return isinstance(error, WriteError) and error.code in _TOO_LARGE
 
 
 def deciding(database: AsyncDb) -> AsyncDb:

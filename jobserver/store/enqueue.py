@@ -9,6 +9,7 @@ from typing import Any
 
 import bson
 from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 
 from jobserver.definition import MOST_SLOTS
 from jobserver.errors import DataError
@@ -136,21 +137,30 @@ def check_name(name: Any) -> None:
 
 def check_storable(data: Any, *, what: str = "data", limit: int = MAX_DATA_BYTES) -> None:
     """Raise DataError naming the offending key when MongoDB could not store this, or it is over `limit` bytes."""
-    if data is None:
-        return
-    size = _encoded_size(data, what)
+    if data is not None:
+        _encoded(data, what, limit)
+
+
+def as_stored(data: Any, *, what: str, limit: int) -> Any:
+    """The value as MongoDB will give it back, out of reach of whoever still holds the original. Raises DataError."""
+    encoded = _encoded(data, what, limit)
+    return data if isinstance(data, RawBSONDocument) else bson.decode(encoded, codec_options=CODEC)[""]
+
+
+def _encoded(data: Any, what: str, limit: int) -> bytes:
+    try:
+        encoded = bson.encode({"": data}, codec_options=CODEC)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of the driver's own kinds, or whatever a foreign object raises when it is read
+        path = _offending_key(data, what)
+        raise DataError(f"{path} cannot be stored in MongoDB: {_plain(error)}") from error
+    size = len(encoded)
     if size > SHALLOW and isinstance(data, _NESTING) and _is_too_deep(data):
         raise DataError(f"{what} cannot be stored in MongoDB: it is nested more than {MAX_DEPTH} levels deep")
     if size > limit:
         raise DataError(f"{what} takes {size:,} bytes, the limit is {limit:,}: store it elsewhere and pass a reference")
-
-
-def _encoded_size(data: Any, what: str) -> int:
-    try:
-        return len(bson.encode({"": data}, codec_options=CODEC))
-    except Exception as error:  # of the driver's own kinds, or whatever a foreign object raises when it is read
-        path = _offending_key(data, what)
-        raise DataError(f"{path} cannot be stored in MongoDB: {_plain(error)}") from error
+    return encoded
 
 
 def _is_too_deep(data: Any) -> bool:
@@ -170,7 +180,9 @@ def _offending_key(value: Any, path: str) -> str:
             bson.encode({"": child}, codec_options=CODEC)
         except RecursionError:
             return child_path
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             return _offending_key(child, child_path)
     return path
 
@@ -180,13 +192,17 @@ def _children(value: Any, path: str) -> list[tuple[str, Any]]:
         return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
     try:
         return [(f"{path}.{key}", child) for key, child in value.items()] if isinstance(value, Mapping) else []
-    except Exception:  # it does not even say what it holds
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it does not even say what it holds
         return []
 
 
-def _plain(error: Exception) -> str:
-    text = str(error).split(", encountered type:")[0]
-    kind = str(error).partition("encountered type: ")[2]
+def _plain(error: BaseException) -> str:
+    try:
+        text, _, kind = str(error).partition(", encountered type: ")
+    except BaseException:  # of a foreign object's own
+        text, kind = "", ""
     return f"{text[:200]}{f' (a {kind})' if kind else ''}"
 
 

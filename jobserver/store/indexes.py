@@ -1,11 +1,14 @@
-"""Every index by name, with the query that needs it. Created at start; a missing unique index stops the start."""
+"""Every index by name, with the query that needs it. Created at start; a missing unique index stops the start.
+
+Once a minute they are made sure of: whoever drops or renames a collection takes its indexes along.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
@@ -17,6 +20,10 @@ ONE_OFF = "one_off_per_name"
 PRIORITY_FIRST = (("priority", DESCENDING), ("nextRunAt", ASCENDING))
 
 
+class IndexRefused(DatabaseError):
+    """MongoDB is there and does not make this index; the message says what stands in its way."""
+
+
 def ensure_indexes(
     database: SyncDb,
     names: CollectionNames,
@@ -24,15 +31,22 @@ def ensure_indexes(
     sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST,
     history_retention: timedelta = timedelta(days=30),
 ) -> None:
-    """Create what is missing. Raises DatabaseError that names the index and what stands in its way."""
-    create_indexes(database[names.jobs], job_indexes(sort))
-    create_indexes(database[names.runs], run_indexes(history_retention))
-    create_indexes(database[names.configs], config_indexes())
-    create_indexes(
-        database[names.history],
-        [IndexModel([("jobName", ASCENDING), ("version", DESCENDING)], name="one_per_version", unique=True)],
-    )
-    create_indexes(database[names.servers], [IndexModel("leaseUntil", name="leases")])
+    """Create what is missing. Raises DatabaseError; the first IndexRefused when all others are made."""
+    wanted = {
+        names.jobs: job_indexes(sort),
+        names.runs: run_indexes(history_retention),
+        names.configs: config_indexes(),
+        names.history: history_indexes(),
+        names.servers: [IndexModel("leaseUntil", name="leases")],
+    }
+    refused = []
+    for name, indexes in wanted.items():
+        try:
+            create_indexes(database[name], indexes)
+        except IndexRefused as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 def due_index_name(sort: tuple[tuple[str, int], ...]) -> str:
@@ -63,8 +77,7 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
             name="failed",
             partialFilterExpression={"status": "failed"},
         ),
-        # one holder per recurring job
-        IndexModel([("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression={"type": "single"}),
+        *holder_indexes(),
         # enqueue: one active document per unique key
         IndexModel(
             [("name", ASCENDING), ("uniqueKey", ASCENDING)],
@@ -101,6 +114,17 @@ def job_indexes(sort: tuple[tuple[str, int], ...] = PRIORITY_FIRST) -> list[Inde
     ]
 
 
+def holder_indexes() -> list[IndexModel]:
+    """One holder per recurring job."""
+    one_holder: dict[str, str] = {"type": "single"}
+    return [IndexModel([("name", ASCENDING)], name="one_holder", unique=True, partialFilterExpression=one_holder)]
+
+
+def history_indexes() -> list[IndexModel]:
+    """One entry per version of a configuration, whichever server is first."""
+    return [IndexModel([("jobName", ASCENDING), ("version", DESCENDING)], name="one_per_version", unique=True)]
+
+
 def config_indexes() -> list[IndexModel]:
     """Configurations: one document per job, however many servers discover it at once."""
     return [IndexModel("jobName", name="one_per_job", unique=True)]
@@ -115,13 +139,19 @@ def run_indexes(retention: timedelta) -> list[IndexModel]:
 
 
 def create_indexes(collection: SyncJobs, indexes: list[IndexModel]) -> None:
-    """Create what is missing of one collection's. Raises DatabaseError."""
+    """Create what is missing of one collection's. Raises DatabaseError, IndexRefused once all others are made."""
+    first: IndexRefused | None = None
     for index in indexes:
         try:
             collection.create_indexes([index])
         except OperationFailure as refused:
             if not _retention_changed(collection, index, refused):
-                raise DatabaseError(_why(collection, index, refused)) from refused
+                first = first or IndexRefused(_why(collection, index, refused))
+        except PyMongoError as error:
+            said = what_mongodb_said(error)
+            raise DatabaseError(f"the indexes of {collection.full_name} could not be made: {said}") from error
+    if first is not None:
+        raise first
 
 
 def _retention_changed(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> bool:

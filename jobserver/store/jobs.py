@@ -16,9 +16,10 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.arming import Arming, arm
-from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
-from jobserver.store.documents import ABSENT, ClaimedJob, ProgressReport, Settlement
+from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
+from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, ProgressReport, Settlement
 from jobserver.store.expressions import BEGINNING, NOW
+from jobserver.store.indexes import holder_indexes
 from jobserver.store.states import Transition
 from jobserver.store.task_transitions import withdraw
 from jobserver.store.views import moment, text
@@ -48,6 +49,8 @@ class JobStore:
         try:
             outcome = await self._jobs.bulk_write(statements, ordered=False)
         except PyMongoError as error:
+            if lacks_room(error):  # or these would be tried for ever, and all that ends after them would wait
+                return await self._settle_the_full(settlements)
             raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
         if outcome.matched_count == len(settlements):
             return []
@@ -115,9 +118,18 @@ class JobStore:
             raise DatabaseError(f"{name} could not be withdrawn: {what_mongodb_said(error)}") from error
         return withdrawn.modified_count
 
-    async def release(self, *, owner: str) -> int:
-        """Give back everything that `owner` still holds; its attempts do not count."""
-        held = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
+    async def held_tokens(self, *, owner: str) -> set[str]:
+        """The tokens of all that `owner` holds by MongoDB's word."""
+        try:
+            return set(await self._jobs.distinct("lockToken", _held_by(owner)))
+        except PyMongoError as error:
+            raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
+
+    async def release(self, *, owner: str, tokens: set[str] | None = None) -> int:
+        """Give back everything that `owner` still holds, or what it holds by these tokens; attempts do not count."""
+        held = _held_by(owner)
+        if tokens is not None:
+            held["lockToken"] = {"$in": sorted(tokens)}
         try:
             return (await self._jobs.update_many(held, transitions.release())).modified_count
         except PyMongoError as error:
@@ -128,25 +140,30 @@ class JobStore:
 
         Without `create` a document that is not there, or is not ours, is left so.
         """
-        change = arm(arming)
         holder: Document = {"name": name, "type": "single"}
         if not create:
             holder["scheduleKey"] = {"$exists": True}
         for _ in range(2):  # two servers may insert at once; the unique index lets one, the other then updates
             try:
-                found = await self._jobs.find_one_and_update(
-                    holder,
-                    change,
-                    upsert=create,
-                    projection={"nextRunAt": 1},
-                    return_document=ReturnDocument.AFTER,
-                )
+                found = await self._arm(holder, arm(arming))
+                if found is None and create:
+                    # Whoever drops the collection takes the index along, and without it both would insert.
+                    await self._jobs.create_indexes(holder_indexes())
+                    found = await self._arm(holder, arm(arming), upsert=True)
             except DuplicateKeyError:
                 continue
             except PyMongoError as error:
                 raise DatabaseError(f"{name} could not be scheduled: {what_mongodb_said(error)}") from error
             return moment((found or {}).get("nextRunAt"))
         raise DatabaseError(f"{name} could not be scheduled: its document is created and removed again and again")
+
+    async def without_holder(self, names: Sequence[str]) -> list[str]:
+        """Those of these jobs that have no recurring document."""
+        try:
+            held = set(await self._jobs.distinct("name", {"name": {"$in": list(names)}, "type": "single"}))
+        except PyMongoError as error:
+            raise DatabaseError(f"schedules could not be looked for: {what_mongodb_said(error)}") from error
+        return [name for name in names if name not in held]
 
     async def insert(self, document: Document) -> None:
         """Add one job document; the same `_id` again adds nothing."""
@@ -156,6 +173,32 @@ class JobStore:
             return
         except PyMongoError as error:
             raise DatabaseError(f"{document['name']} could not be queued: {what_mongodb_said(error)}") from error
+
+    async def _settle_the_full(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """One by one: those whose documents have no room for their end have failed for that reason, and say so."""
+        for settlement in await self.held(settlements):
+            owned, ending = transitions.owned(settlement), self._ending(settlement)
+            try:
+                await self._jobs.update_one(owned, ending)
+            except PyMongoError as error:
+                if not lacks_room(error):
+                    raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
+                settlement.transition, settlement.result, settlement.retry_in = Transition.FAIL, ABSENT, None
+                settlement.error = ErrorRecord(message=transitions.NO_ROOM)
+                await self._let_go(owned)
+        return await self._lost(settlements)
+
+    async def _let_go(self, owned: Document) -> None:
+        try:
+            await self._jobs.update_one(owned, transitions.let_go())
+        except PyMongoError as error:
+            if not lacks_room(error):  # else a hand has torn out what the lock took up: it stays as it is
+                raise DatabaseError(f"results could not be stored: {what_mongodb_said(error)}") from error
+
+    async def _arm(self, holder: Document, change: list[Document], *, upsert: bool = False) -> Document | None:
+        return await self._jobs.find_one_and_update(
+            holder, change, upsert=upsert, projection={"nextRunAt": 1}, return_document=ReturnDocument.AFTER
+        )
 
     def _statements(self, settlements: Sequence[Settlement]) -> list[UpdateOne | UpdateMany]:
         """Ends without a word of their own share one statement per claim; each other has its own."""
@@ -208,6 +251,10 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
             # What was taken back has settled under this token, too, but not by whoever held it.
             is_ours = document.get("settledBy") == settlement.job.token
             return bool(is_ours and document.get("crashedToken") != settlement.job.token)
+
+
+def _held_by(owner: str) -> Document:
+    return {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
 
 
 def _key(id_: Any) -> Any:

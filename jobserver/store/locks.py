@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WriteError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
-from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
+from jobserver.store.connection import Document, SyncJobs, lacks_room, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
-from jobserver.store.expressions import NOW, ago, is_moment
+from jobserver.store.expressions import NOW, Expression, ago, is_moment
 from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
@@ -48,14 +48,14 @@ class LockStore:
             owners = self._jobs.distinct("lockedBy", HELD)
             named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
             dead = named - self._alive() if named else named
-            return [job for owner in sorted(dead) if self._strike_off(owner) for job in self._reap_server(owner)]
+            return [job for owner in sorted(dead) if self._has_ended(owner) for job in self._reap_owner(owner)]
         except PyMongoError as error:
             raise DatabaseError(f"dead servers could not be looked for: {what_mongodb_said(error)}") from error
 
     def reap_server(self, owner: str, *, reason: str | None = None) -> list[ClaimedJob]:
         """End this server's lease and take back all it holds."""
         self._servers.delete_one({"_id": owner})
-        return self._reap_server(owner, reason)
+        return self._reap_owner(owner, reason)
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
         """The same at once, for a process whose end its supervisor has seen."""
@@ -65,6 +65,16 @@ class LockStore:
         except PyMongoError as error:
             said = what_mongodb_said(error)
             raise DatabaseError(f"the locks of process {pid} could not be taken back: {said}") from error
+
+    def release_process(self, *, supervisor: str, pid: int) -> None:
+        """Give back all that a process held whose supervisor has killed it on purpose: no crash of its runs."""
+        try:
+            for owner in self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid}):
+                self._servers.delete_one({"_id": owner})
+                self._jobs.update_many({**HELD, "lockedBy": owner}, transitions.release())
+        except PyMongoError as error:
+            said = what_mongodb_said(error)
+            raise DatabaseError(f"the locks of process {pid} could not be given back: {said}") from error
 
     def reap_stuck(self) -> list[ClaimedJob]:
         """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime.
@@ -96,19 +106,23 @@ class LockStore:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
     def _alive(self) -> set[Any]:
-        found = self._servers.find(self._holds(), {"_id": 1})
+        found = self._servers.find({"$expr": self._lease_holds()}, {"_id": 1})
         return {server["_id"] for server in found if isinstance(server["_id"], str)}
 
-    def _strike_off(self, owner: str) -> bool:
-        """End a lease that is over; False where the server has come back to life and renewed it in the last moment."""
-        self._servers.delete_one({"_id": owner, "$nor": [self._holds()]})
-        return self._servers.find_one({"_id": owner}, {"_id": 1}) is None
+    def _has_ended(self, owner: str) -> bool:
+        """End this server's lease if it is over; whether there is none any more.
 
-    def _holds(self) -> Document:
+        Asked by writes, after the read: a server that stood still may have renewed its lease since. And a primary that
+        is none any more shows old leases for a while; it cannot confirm a write, not even one that changes nothing.
+        """
+        self._servers.delete_one({"_id": owner, "$expr": {"$not": [self._lease_holds()]}})
+        return self._servers.update_one({"_id": owner}, {"$set": {"_id": owner}}).matched_count == 0
+
+    def _lease_holds(self) -> Expression:
         # On the right side: `$add` would fail on a lease that is no date.
-        return {"$expr": {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}}
+        return {"$and": [is_moment("leaseUntil"), {"$gt": ["$leaseUntil", ago(self._grace)]}]}
 
-    def _reap_server(self, owner: str, reason: str | None = None) -> list[ClaimedJob]:
+    def _reap_owner(self, owner: str, reason: str | None = None) -> list[ClaimedJob]:
         return self._reap({"lockedBy": owner}, reason or f"server {owner} died while it ran")
 
     def _reap(self, which: Document, reason: str) -> list[ClaimedJob]:
@@ -126,9 +140,24 @@ class LockStore:
         # it would be taken back without a word.
         tokens = [document["lockToken"] for document in held]
         seen = {"_id": {"$in": [document["_id"] for document in held]}, "lockToken": {"$in": tokens}}
-        self._jobs.update_many({**HELD, **which, **seen}, change)
+        try:
+            self._jobs.update_many({**HELD, **which, **seen}, change)
+        except WriteError as error:
+            if not lacks_room(error):
+                raise
+            for document in held:  # one that has no room keeps those after it from being taken back
+                one = {"_id": document["_id"], "lockToken": document["lockToken"]}
+                self._take_back_alone({**HELD, **which, **one}, change)
         sound = [as_claimed(document) for document in held if _is_sound(document)]
         return self._recorded(sound, reason, at=at)
+
+    def _take_back_alone(self, which: Document, change: list[Document]) -> None:
+        try:
+            self._jobs.update_one(which, change)
+        except WriteError as error:
+            if not lacks_room(error):
+                raise
+            self._jobs.update_one(which, transitions.let_go())
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""

@@ -7,6 +7,7 @@ Chunks are stored before the length that covers them: what a reader is told of i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,12 +19,13 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.runlogs.bucket import LogPart, Piece
-from jobserver.store.connection import Document, SyncDb, SyncJobs, what_mongodb_said
+from jobserver.store.connection import Document, SyncDb, SyncJobs, closed, what_mongodb_said
 from jobserver.store.expressions import NOW, ago, from_now, literal
 from jobserver.store.indexes import create_indexes
 from jobserver.store.reader import id_of
 
 CHUNK = 64 * 1024
+INDEXED_FOR = 60.0  # seconds; whoever drops the collections takes their indexes along
 LOGS = "jobLogs"
 
 
@@ -35,7 +37,7 @@ class GridFsBucket:
     def __init__(self, connect: Callable[[], SyncDb], *, retention: timedelta) -> None:
         self._connect, self._retention = connect, retention
         self._database: SyncDb | None = None
-        self._indexed = False
+        self._indexed_until = 0.0
 
     def append(self, pieces: Sequence[Piece]) -> None:
         """Two bulk commands for all of them."""
@@ -69,7 +71,7 @@ class GridFsBucket:
     def close(self) -> None:
         """Disconnect, where it has connected."""
         if self._database is not None:
-            self._database.client.close()
+            closed(self._database.client)
 
     @property
     def _files(self) -> SyncJobs:
@@ -86,10 +88,10 @@ class GridFsBucket:
         return self._database
 
     def _index(self) -> None:
-        if not self._indexed:
+        if time.monotonic() >= self._indexed_until:
             create_indexes(self._files, file_indexes())
             create_indexes(self._chunks, chunk_indexes())
-            self._indexed = True
+            self._indexed_until = time.monotonic() + INDEXED_FOR
 
     def _chunk_writes(self, piece: Piece) -> Iterator[UpdateOne | UpdateMany]:
         run = piece.facts.run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -70,8 +70,8 @@ class Reader:
     def jobs(self) -> list[JobView]:
         """Every job that has a `jobConfigs` document, by name."""
         with asking("jobs"):
-            configs = self._configs.find({"jobName": {"$gt": ""}}).sort("jobName")
-            holders = {found["name"]: found for found in self._jobs.find({**ANY_NAME, "type": "single"})}
+            configs = _named(self._configs.find({"jobName": {"$gt": ""}}).sort("jobName"), "jobName")
+            holders = {each["name"]: each for each in _named(self._jobs.find({**ANY_NAME, "type": "single"}), "name")}
             running = self._held_by("$name")
             newest = self._newest_runs()
             applied = self._applied_values()
@@ -154,7 +154,7 @@ class Reader:
         with asking("servers"):
             running = self._held_by("$lockedBy")
             found = self._servers.aggregate([{"$set": {"alive": _LEASE_HOLDS}}, {"$sort": {"startedAt": 1, "_id": 1}}])
-            return [ServerView.of(server, running=running.get(server["_id"], 0)) for server in found]
+            return [ServerView.of(server, running=running.get(_hashable(server["_id"]), 0)) for server in found]
 
     def counts(self) -> Counts:
         """How many job documents wait, run, gave up or hang."""
@@ -174,9 +174,9 @@ class Reader:
         """How many due documents need more slots than that, by the name of their job."""
         with asking("what waits for a larger server"):
             configs = self._configs.find({"jobName": {"$gt": ""}}, {"jobName": 1, "slots": 1, "defaultConfig.slots": 1})
-            usual = {config["jobName"]: _usual_slots(config) for config in configs}
+            usual = {config["jobName"]: _usual_slots(config) for config in _named(configs, "jobName")}
             grouped = self._jobs.aggregate(oversized_pipeline(usual, available_slots)) if usual else ()
-            return {group["_id"]: group["count"] for group in grouped}
+            return {group["_id"]: group["count"] for group in grouped if isinstance(group["_id"], str)}
 
     def history(self, name: str, *, limit: int = 20) -> list[VersionView]:
         """The versions of a job's configuration, newest first."""
@@ -308,6 +308,11 @@ def _changes(entries: Any) -> tuple[Change, ...]:
     return tuple(
         Change(field=str(entry.get("field")), before=entry.get("from"), after=entry.get("to")) for entry in found
     )
+
+
+def _named(found: Iterable[Document], field: str) -> list[Document]:
+    """Those whose name is one: to MongoDB a list is whatever any of its items is."""
+    return [each for each in found if isinstance(each.get(field), str)]
 
 
 def _hashable(value: Any) -> Any:

@@ -50,6 +50,8 @@ WITHDRAWN_IS_OVER: Document = {
 }
 MAX_BYTES = 14 * 1024 * 1024  # of MongoDB's 16 MiB: a result and a traceback have to find room
 
+NO_ROOM = "no room for its end: over 16 MB"
+
 Pipeline = list[Document]
 
 _FAILURE_FIELDS = ("failedAt", "lastError", "failReason", "stack", "poison")
@@ -236,8 +238,7 @@ def overrun(reason: str, retention: timedelta) -> Pipeline:
 
     What recurs stays due, for nobody here knows its schedule; what does not is over.
     """
-    recurs = {"$or": [{"$eq": ["$type", "single"]}, is_there("recurrence"), is_there("repeatInterval")]}
-    is_over = {"$or": [{"$not": [recurs]}, WITHDRAWN]}
+    is_over = {"$or": [{"$not": [_recurs()]}, WITHDRAWN]}
     return [
         {
             "$set": {
@@ -253,6 +254,24 @@ def overrun(reason: str, retention: timedelta) -> Pipeline:
             }
         },
         {"$unset": [*LOCK_FIELDS, *OCCURRENCE_FIELDS]},
+    ]
+
+
+def let_go() -> Pipeline:
+    """running → failed, where the document has grown so large that no more fits into it than the lock takes up.
+
+    Nothing of what its author wrote is touched. It is too large to be claimed again: what recurs stays where it is.
+    """
+    return [
+        {
+            "$set": {
+                "status": TRANSITIONS[Transition.FAIL].target,
+                "settledBy": "$lockToken",
+                "nextRunAt": either(_recurs(), keep("nextRunAt"), REMOVE),
+                "lastError": NO_ROOM,
+            }
+        },
+        {"$unset": [*LOCK_FIELDS, "scheduledFor", *(field for field in _FAILURE_FIELDS if field != "lastError")]},
     ]
 
 
@@ -326,6 +345,10 @@ def _changed(changes: Document, removed: list[str], settlement: Settlement) -> P
     if not settlement.job.continues(settlement.next_run_at):
         removed = [*removed, "uniqueKey"]
     return [{"$set": changes}, {"$unset": [*removed, "rearmAt"]}, WITHDRAWN_IS_OVER]
+
+
+def _recurs() -> Expression:
+    return {"$or": [{"$eq": ["$type", "single"]}, is_there("recurrence"), is_there("repeatInterval")]}
 
 
 def _occurrence() -> Expression:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -34,18 +34,22 @@ SHIFTED = {
 }
 QUICKLY = WriteConcern(1)  # for what only prepares or moves the stage
 
+WRITES = ("update_many", "update_one", "find_one_and_update", "delete_one")
+
 Gate = Callable[[str, dict[str, Any]], Any]
 
 
 class Gated:
     """A collection whose writes pass a gate first; everything else is the collection's own."""
 
-    def __init__(self, collection: Any, gate: Gate, *, after: Callable[[str], None] | None = None) -> None:
-        self._collection, self._gate, self._after = collection, gate, after
+    def __init__(
+        self, collection: Any, gate: Gate, *, after: Callable[[str], None] | None = None, gated: Sequence[str] = WRITES
+    ) -> None:
+        self._collection, self._gate, self._after, self._gated = collection, gate, after, gated
 
     def __getattr__(self, name: str) -> Any:
         command = getattr(self._collection, name)
-        if name not in ("update_many", "update_one", "find_one_and_update", "delete_one"):
+        if name not in self._gated:
             return command
         return self._awaited(command, name) if inspect.iscoroutinefunction(command) else self._plain(command, name)
 
@@ -102,7 +106,9 @@ class Bench:
 
     def locks(self, gate: Gate, after: Callable[[str], None]) -> LockStore:
         """What a reaper has."""
-        jobs, servers = (Gated(self._deciding[each], gate, after=after) for each in (NAMES.jobs, NAMES.servers))
+        jobs = Gated(self._deciding[NAMES.jobs], gate, after=after)
+        # Its other write changes nothing: it asks whether the server is still there.
+        servers = Gated(self._deciding[NAMES.servers], gate, after=after, gated=("delete_one",))
         return LockStore(
             jobs=jobs,  # type: ignore[arg-type]
             runs=self._deciding[NAMES.runs],

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from datetime import timedelta
 
+import pytest
+
+from jobserver.runner.pulse.heartbeat import new_server_id
 from jobserver.runner.pulse.lease import Lease
+from jobserver.store.clock import boottime
 
 
 def shared_end(descriptor: int | None) -> float:
@@ -48,3 +53,21 @@ def test_nothing_is_shared_before_the_first_registration_and_after_the_end() -> 
     held.close()
     held.close()
     assert held.shared_with("a") is None
+
+
+def test_a_lease_is_over_when_the_machine_has_slept_through_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asleep, true_time = 0.0, time.clock_gettime
+    monkeypatch.setattr(
+        time, "clock_gettime", lambda clock: true_time(clock) + (asleep if clock == time.CLOCK_BOOTTIME else 0.0)
+    )
+    held = Lease(monotonic=boottime, length=timedelta(minutes=10))
+    held.renewed("a", sent_at=boottime())
+    assert held.holds()
+    asleep = 600.0  # CLOCK_MONOTONIC stands still meanwhile
+    assert not held.holds()
+    assert held.seconds_left() == 0.0
+    held.close()
+
+
+def test_no_registration_has_the_id_of_another_one() -> None:
+    assert len({new_server_id() for _ in range(100)}) == 100

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
+import threading
 import time
+import weakref
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +18,9 @@ import pytest
 import structlog
 
 from jobserver import Job, Schedule
-from jobserver.definition import JobDefaults, JobDefinition, JobSettings
-from jobserver.execution import Outcome, OutcomeKind
+from jobserver.definition import Execution, JobDefaults, JobDefinition, JobSettings
+from jobserver.errors import FatalError
+from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
 from jobserver.execution.blocking import Blockage
 from jobserver.retry import Retry
 from jobserver.runner.pulse.capacity import Capacity
@@ -73,43 +79,105 @@ def claimed_by(owner: str) -> ClaimedJob:
     )
 
 
+class Ends(Job):
+    async def run(self) -> None:
+        await asyncio.sleep(0)
+
+
+class Refuses(Job):
+    async def run(self) -> None:
+        raise FatalError("no second attempt")
+
+
+class EndsInThread(Job):
+    def run(self) -> None:
+        return None
+
+
+class RefusesInThread(Job):
+    def run(self) -> None:
+        raise FatalError("no second attempt")
+
+
+class Server:
+    """What runs need of theirs, with room for one, and the ends that it was handed."""
+
+    def __init__(self, definition: JobDefinition) -> None:
+        jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
+        jobs.put(definition, SETTINGS)
+        lease.renewed("this server", sent_at=time.monotonic())
+        self.capacity = Capacity(
+            jobs=jobs,
+            slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
+            max_concurrency=1,
+            lock_limit=0,
+            default_lock_limit=0,
+        )
+        self.ends: list[tuple[Run, Outcome]] = []
+        self.runs = Runs(
+            store=UNUSED,
+            jobs=jobs,
+            capacity=self.capacity,
+            wakeups=Wakeups(monotonic=time.monotonic),
+            lease=lease,
+            databases=UNUSED,
+            executors={Execution.INLINE: InlineExecutor(), Execution.THREAD: ThreadExecutor()},
+            may_run=UNUSED,
+            settle=lambda run, outcome: self.ends.append((run, outcome)),
+            cancel_grace=timedelta(minutes=1),
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+        )
+
+    def begin(self) -> Run:
+        """The run of a document that was just claimed."""
+        self.capacity.claimed(Counter([DEFINITION.name]))
+        self.runs.begin(claimed_by("this server"))
+        (run,) = self.runs
+        return run
+
+
 async def test_a_run_that_is_told_to_stop_before_its_first_step_still_ends_and_frees_its_slot() -> None:
-    jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
-    jobs.put(DEFINITION, SETTINGS)
-    lease.renewed("this server", sent_at=time.monotonic())
-    capacity = Capacity(
-        jobs=jobs,
-        slots=ServerSlots(available=None, line=Line(patience=timedelta(), monotonic=time.monotonic)),
-        max_concurrency=1,
-        lock_limit=0,
-        default_lock_limit=0,
-    )
-    ends: list[tuple[Run, Outcome]] = []
-    runs = Runs(
-        store=UNUSED,
-        jobs=jobs,
-        capacity=capacity,
-        wakeups=Wakeups(monotonic=time.monotonic),
-        lease=lease,
-        databases=UNUSED,
-        executors=UNUSED,
-        may_run=UNUSED,
-        settle=lambda run, outcome: ends.append((run, outcome)),
-        cancel_grace=timedelta(minutes=1),
-        now=lambda: datetime.now(UTC),
-        monotonic=time.monotonic,
-    )
-    capacity.claimed(Counter([DEFINITION.name]))
-    runs.begin(claimed_by("this server"))
-    (run,) = runs
-    runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
+    server = Server(DEFINITION)
+    run = server.begin()
+    server.runs.stop(run, Stop.SHUTDOWN, "the server shuts down")
     assert run.task is not None
     await asyncio.wait({run.task})
-    assert len(runs) == 0
-    assert capacity.free() == 1
-    ((ended, outcome),) = ends
+    assert len(server.runs) == 0
+    assert server.capacity.free() == 1
+    ((ended, outcome),) = server.ends
     assert ended is run
     assert outcome.kind is OutcomeKind.INTERRUPTED
+
+
+@pytest.mark.parametrize("job_class", [Ends, Refuses, EndsInThread, RefusesInThread])
+async def test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten(job_class: type[Job]) -> None:
+    is_async = inspect.iscoroutinefunction(job_class.run)  # type: ignore[attr-defined]
+    server = Server(replace(DEFINITION, job_class=job_class, is_async=is_async))
+    gc.disable()
+    try:
+        task = server.begin().task
+        assert task is not None
+        await asyncio.wait({task})
+        forgotten = [weakref.ref(task)]
+        del task
+        ((_, outcome),) = server.ends
+        if outcome.error is not None:
+            assert outcome.stack
+            forgotten.append(weakref.ref(outcome.error))
+        server.ends.clear()
+        del outcome, _
+        await asyncio.to_thread(end_threads)
+        assert [each() for each in forgotten] == [None] * len(forgotten)
+    finally:
+        gc.enable()
+
+
+def end_threads() -> None:
+    """Those of runs."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("run "):
+            thread.join(10)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from jobserver.cli.answer import Answer
 from jobserver.cli.options import Where
@@ -30,9 +29,9 @@ def schedule(where: Where, name: str, expression: str, options: Mapping[str, str
 
     Raises ScheduleError before anything is changed, and UnknownJob.
     """
-    wanted, now = Schedule.parse(expression, **options), datetime.now(UTC)
+    wanted = Schedule.parse(expression, **options)
     with session(where) as opened:
-        changed = editor(opened).schedule(name, wanted.to_document())
+        changed, now = editor(opened).schedule(name, wanted.to_document()), opened.reader.now()
     upcoming = wanted.upcoming(1, after=now, anchor=now)
     document = {
         "name": name,

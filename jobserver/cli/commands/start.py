@@ -8,9 +8,13 @@ import os
 import resource
 import secrets
 import socket
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,8 +27,9 @@ from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import JobServerError
 from jobserver.server import JobServer
 from jobserver.settings import Settings, load_settings
+from jobserver.signals import LastResort, heed_no_more
 from jobserver.store.collections import CollectionNames
-from jobserver.store.connection import deciding_sync, sync_client, what_mongodb_said
+from jobserver.store.connection import bounded, closed, deciding_sync, sync_client, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.locks import LockStore
 from jobserver.store.transitions import MAX_CRASHES
@@ -33,7 +38,8 @@ from jobserver.worker import await_header, follow_supervisor, worker_command, wo
 
 REFUSED, INTERNAL_FAULT = 1, 70
 MOST_DESCRIPTORS = 65_536
-LAST_MOMENT = 1.0  # seconds for what jobs have left on the event loop
+LONGEST_HAND_ON = 2.0  # seconds for one try
+LAST_MOMENT = 0.3  # seconds for what jobs have left on the event loop, and for threads
 
 _log = structlog.get_logger("jobserver")
 
@@ -55,11 +61,14 @@ def start(where: Where, options: StartOptions) -> int:
     if options.as_worker:
         follow_supervisor()
     runner = asyncio.Runner(loop_factory=_loop_factory())
+    runner.get_loop().set_default_executor(executor := ThreadPoolExecutor())
     with console(as_json=options.as_json, verbose=options.verbose, worker=worker) as out:
         code = _run(where, options, out, worker, runner)
-    if runner.run(_is_kept()):
-        os._exit(code)  # a coroutine that nothing can end would keep the loop, and with it the process
+    heed_no_more()
+    if runner.run(_is_kept()) or _hangs(executor):
+        os._exit(code)  # what nothing can end would keep the process
     runner.close()
+    heed_no_more()  # closing the loop has undone it
     return code
 
 
@@ -87,8 +96,11 @@ def _run(where: Where, options: StartOptions, out: Console, worker: int | None, 
 
 async def _serve(settings: Settings, options: StartOptions, out: Console, worker: int | None) -> int:
     server = await JobServer.create(None, None, None, settings)
+    server.heed_signals()
+    last_resort = LastResort(grace=settings.runner.config.shutdown_grace)
+    last_resort.install()
     try:
-        await server.start(wait=not options.no_wait, handle_signals=True)
+        await server.start(wait=not options.no_wait)
         await _show_header(server, out, worker)
         await server.wait()
     except JobServerError as error:  # said before the shutdown, whose records then tell the exit code that it has
@@ -99,6 +111,7 @@ async def _serve(settings: Settings, options: StartOptions, out: Console, worker
         raise
     finally:
         await server.shutdown()
+        last_resort.ended(server.exit_code)
     return server.exit_code
 
 
@@ -108,6 +121,18 @@ async def _is_kept() -> bool:
     for task in left:
         task.cancel()
     return bool(left) and bool((await asyncio.wait(left, timeout=LAST_MOMENT))[1])
+
+
+def _hangs(executor: ThreadPoolExecutor) -> bool:
+    """Whether a thread goes on that Python would wait for: a job has made it, or a command of ours hangs in it."""
+    executor.shutdown(wait=False)
+    give_up_at = time.monotonic() + LAST_MOMENT
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+            if thread.is_alive():
+                return True
+    return False
 
 
 async def _show_header(server: JobServer, out: Console, worker: int | None) -> None:
@@ -127,28 +152,39 @@ def _supervise(where: Where, options: StartOptions, settings: Settings, out: Con
             with connected(uri):
                 pass
         id_ = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        with sync_client(uri, app_name="jobserver-supervisor", pool_size=2) as client:
-            database = deciding_sync(client[settings.mongodb.database])
-            names = CollectionNames(jobs=settings.runner.config.db.collection)
-            locks = LockStore(jobs=database[names.jobs], runs=database[names.runs], servers=database[names.servers])
+        client = sync_client(uri, app_name="jobserver-supervisor", pool_size=2)
+        database = deciding_sync(client[settings.mongodb.database])
+        names = CollectionNames(jobs=settings.runner.config.db.collection)
+        locks = LockStore(jobs=database[names.jobs], runs=database[names.runs], servers=database[names.servers])
 
-            async def supervise() -> int:
-                return await Supervisor(
-                    id=id_,
-                    workers=options.workers,
-                    command=worker_command(*_passed_on(where, options)),
-                    environ=os.environ | _environment(where),
-                    grace=settings.runner.config.shutdown_grace,
-                    hand_on=lambda pid, reason: [
-                        _taken_back(job) for job in locks.reap_process(supervisor=id_, pid=pid, reason=reason)
-                    ],
-                    show_header=lambda: out.ready(*overview(settings, uri)) if out.terminal else None,
-                ).run()
+        async def supervise() -> int:
+            return await Supervisor(
+                id=id_,
+                workers=options.workers,
+                command=worker_command(*_passed_on(where, options)),
+                environ=os.environ | _environment(where),
+                grace=settings.runner.config.shutdown_grace,
+                hand_on=partial(_hand_on, locks, id_),
+                show_header=lambda: out.ready(*overview(settings, uri)) if out.terminal else None,
+            ).run()
 
+        try:
             return asyncio.run(supervise())
+        finally:
+            heed_no_more()
+            closed(client)
     finally:
         if embedded is not None:
             embedded.close()
+
+
+def _hand_on(locks: LockStore, supervisor: str, pid: int, reason: str | None) -> list[TakenBack]:
+    """Raises DatabaseError soon where MongoDB is away: whoever waits may be about to end."""
+    with bounded(LONGEST_HAND_ON):
+        if reason is None:
+            locks.release_process(supervisor=supervisor, pid=pid)
+            return []
+        return [_taken_back(job) for job in locks.reap_process(supervisor=supervisor, pid=pid, reason=reason)]
 
 
 def _taken_back(job: ClaimedJob) -> TakenBack:

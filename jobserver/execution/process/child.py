@@ -106,10 +106,13 @@ class _Call:
         target = self._find(self._order)
         self._ours |= {target.__code__.co_filename}
         if self._order["is_async"]:
-            return asyncio.run(self._awaited(target(handles)))
+            ends: list[Outcome] = []
+            asyncio.run(self._awaited(target(handles), ends))
+            return ends[0]
         return completed(copy_context().run(target, handles))
 
-    async def _awaited(self, running: Awaitable[Any]) -> Outcome:
+    async def _awaited(self, running: Awaitable[Any], ends: list[Outcome]) -> None:
+        """The outcome goes beside the task: asyncio shows what a task came to, and its own words may raise anything."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._on_told = lambda: _from_thread(loop, task)
@@ -117,11 +120,13 @@ class _Call:
             task.cancel()
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
         try:
-            return completed(await running)
+            ends.append(completed(await running))
         except asyncio.CancelledError as error:
             # A job may raise CancelledError by itself, say from a task of its own that was cancelled.
             error = self._from_the_job(error)
-            return interrupted(error) if task.cancelling() else failed(error)
+            ends.append(interrupted(error) if task.cancelling() else failed(error))
+        except Exception as error:
+            ends.append(explained(failed(self._from_the_job(error)), self._limits))
 
     def _from_the_job(self, error: BaseExceptionT) -> BaseExceptionT:
         """With a traceback that begins at our last call, which is left out later."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobserver.errors import DataError, FatalError, JobCancelled, JobServerError, RemoteError, RetryableError
-from jobserver.execution.outcome import EXIT_CANCELLED, Outcome, OutcomeKind, failed
+from jobserver.execution.outcome import EXIT_CANCELLED, Outcome, OutcomeKind, class_name, failed
 from jobserver.execution.process.wire import Codec
 
 LARGEST_RESULT = 1024 * 1024  # bytes, as in every kind of execution
@@ -27,7 +27,7 @@ def outcome_message(outcome: Outcome, codec: Codec) -> tuple[dict[str, Any], int
         "result": outcome.result,
         "words": outcome.message,
         "trace": outcome.stack,
-        "error": None if outcome.error is None else type(outcome.error).__name__,
+        "error": None if outcome.error is None else class_name(outcome.error),
         "family": next((name for name, family in _FAMILIES.items() if isinstance(outcome.error, family)), ""),
     }
     return message, _exit_code(outcome)

@@ -59,7 +59,9 @@ class ClaimLoop:
         self._backlog: set[str] = set()
         self._short_of_slots: set[str] = set()
         self._free_slots_then = 0
+        self._asked: str = ""
         self._locked: Claim | None = None
+        self._being_read: Claim | None = None
         self._in_doubt: list[Claim] = []
         self._next_poll = 0.0
         self._stopping = False
@@ -78,6 +80,12 @@ class ClaimLoop:
     def is_stopping(self) -> bool:
         """Whether it was told to claim nothing more."""
         return self._stopping
+
+    @property
+    def tokens(self) -> set[str]:
+        """Of the claims under way: nobody else knows yet what they have locked."""
+        claims = [*self._in_doubt, *filter(None, (self._locked, self._being_read))]
+        return {self._asked, *(claim.token for claim in claims)}
 
     def stop(self) -> None:
         """Claim nothing more; the claim under way is still begun or given back."""
@@ -144,16 +152,18 @@ class ClaimLoop:
         limit = min(self._capacity.free(), LARGEST_BATCH)
         # Taken off before the answer: a hint that comes while we ask must not be lost.
         self._backlog.difference_update(lane.name for lane in lanes)
-        token, owner = uuid.uuid4().hex, self._lease.owner
+        self._asked, owner = uuid.uuid4().hex, self._lease.owner
         admission = self._capacity.slots.admission(lanes)
         try:
             claim = await self._store.lock(
-                lanes, limit=limit, token=token, owner=owner, ahead=ahead, admission=admission
+                lanes, limit=limit, token=self._asked, owner=owner, ahead=ahead, admission=admission
             )
         except ClaimInDoubt as doubt:
             self._count(doubt.claim)
             self._in_doubt.append(doubt.claim)
             raise
+        finally:
+            self._asked = ""
         self._backlog |= self._store.unfinished()
         self._rush.claimed(claim.locked)
         if claim.locked:
@@ -172,11 +182,14 @@ class ClaimLoop:
         claim, self._locked = self._locked, None
         if claim is None:
             return
+        self._being_read = claim
         try:
             self._start(claim, await self._store.read(claim))
         except ClaimInDoubt:
             self._in_doubt.append(claim)
             raise
+        finally:
+            self._being_read = None
 
     def _start(self, claim: Claim, jobs: list[ClaimedJob]) -> None:
         """Begin what was locked, and free the room of what others had taken in the meantime."""

@@ -1,4 +1,4 @@
-"""This server's lease: renewed every ten seconds by a thread that no job can block.
+"""This server's lease: renewed every five seconds by a thread that no job can block.
 
 The lease is lost when MongoDB says so, or when nothing was heard for the lease's length less a margin. Then the runs
 here are told at once; others take their documents only after the lease's full length and a grace.
@@ -22,6 +22,8 @@ from jobserver.store.clock import ServerClock
 from jobserver.store.connection import bounded
 from jobserver.store.servers import LEASE, Identity, ServerStore
 
+EVERY = 1 / 6  # of the lease: one that was renewed just before MongoDB went away lasts for more than half of its length
+LAST_WORD = 1.0  # seconds, for signing off
 AFTER_ERROR = 1.0  # seconds: tries are cheap, and the lease is running out
 
 _log = structlog.get_logger("jobserver")
@@ -47,8 +49,9 @@ class Heartbeat:
         self._store, self._lease, self._clock = store, lease, clock
         self._version, self._supervisor, self._facts = version, supervisor, facts
         self._lost, self._renewed, self._monotonic = lost, renewed, monotonic
-        self._every = length.total_seconds() / 3
-        self._told_lost = False
+        self._every = length.total_seconds() * EVERY
+        self._patience = max(self._every, AFTER_ERROR)
+        self._told_lost = self._stopped = False
         self._chore = Chore("heartbeat", self.step, after_error=AFTER_ERROR)
 
     def register(self) -> None:
@@ -74,20 +77,23 @@ class Heartbeat:
         self._chore.wake()
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Renew no more; a renewal that hangs is not waited for."""
+        self._stopped = True
         self._chore.stop()
-        self._chore.join(timeout=2.0)
+        self._chore.join(timeout=LAST_WORD)
 
     def sign_off(self) -> None:
         """Nothing is held any more: leave `jobServers`. Raises DatabaseError."""
         self._lease.lost()
         if self._lease.owner:
-            self._store.end(self._lease.owner)
+            with bounded(LAST_WORD):
+                self._store.end(self._lease.owner)
 
     def step(self) -> float:
         """Renew once; the seconds until the next renewal."""
-        # A command that hangs must not outlast the lease: nobody would tell the runs here that it is over.
-        with bounded(self._lease.seconds_left() or self._every):
+        # A command that hangs must not outlast the lease: nobody would tell the runs here that it is over. Nor must it
+        # keep the next try waiting: a primary that stands still has a successor long before its connections break.
+        with bounded(min(self._patience, self._lease.seconds_left() or self._every)):
             return self._renew()
 
     def _renew(self) -> float:
@@ -97,6 +103,8 @@ class Heartbeat:
             moment = self._store.renew(owner, self._facts())
         except DatabaseError as error:
             return self._unheard(owner, error)
+        if moment is None and self._stopped:  # it has signed off meanwhile
+            return self._every
         if moment is None:
             self._tell_lost(owner, "other servers have declared this one dead")
             self.register()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from jobserver.definition import JobDefinition
 from jobserver.errors import DefinitionError
-from jobserver.store.connection import AsyncDb, Document, sync_client
+from jobserver.store.connection import AsyncDb, Document, closed, sync_client
 
 
 class Databases:
@@ -31,7 +32,7 @@ class Databases:
     async def close(self) -> None:
         """Close what was made here; the server's own database stays open."""
         if self._sync is not None:
-            self._sync.client.close()
+            await asyncio.to_thread(closed, self._sync.client)
         if self._motor is not None:
             self._motor.client.close()
 

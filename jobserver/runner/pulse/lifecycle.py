@@ -21,11 +21,15 @@ from jobserver.runner.pulse.run import Run, Stop
 from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.settling import SettleLoop
 from jobserver.runner.pulse.slots import ServerSlots
+from jobserver.store.claims import LONGEST_CLAIM
 from jobserver.store.jobs import JobStore
 from jobserver.store.listener import Listener
 
-LAST_GRACE = timedelta(seconds=4)  # from telling the runs that the server shuts down to stopping them
-LAST_WORDS = 10.0  # seconds for storing what has ended, and for giving back the rest
+# A server ends within five seconds after the grace period, whatever MongoDB and the jobs do; this is its share of them.
+LAST_GRACE = timedelta(seconds=2)  # from telling the runs that the server shuts down to stopping them
+BEYOND_GRACE = 3.0  # seconds after the grace period until what is not stored and given back is left to others
+LAST_CLAIM = LONGEST_CLAIM + 0.3  # seconds for the claim under way
+LAST_TRY = 0.3  # seconds that giving back has at the least
 LOOK_FOR_STUCK = 1.0
 LOOK_AGAIN = 0.2
 AFTER_FAULT = 1.0
@@ -53,7 +57,7 @@ class PulseLifecycle:
         reporter: RunReporter,
         chores: Mapping[str, Callable[[], Awaitable[None]]],
         owner: Callable[[], str],
-        dispose: Callable[[], Any],
+        dispose: Callable[[float], Awaitable[None]],
         grace: timedelta,
     ) -> None:
         self._prepare, self._store, self._heartbeat, self._reaper = prepare, store, heartbeat, reaper
@@ -65,6 +69,8 @@ class PulseLifecycle:
         self._hurry = asyncio.Event()
         self._closed = asyncio.Event()
         self._closing = False
+        self._deadline = 0.0
+        self._all_given_back = True
 
     async def start(self) -> None:
         if self._tasks or self._closing:
@@ -86,33 +92,40 @@ class PulseLifecycle:
             await _all_ended(self._runs)
             await self._settling.drain()
 
-    async def close(self, *, hurry: bool = False) -> None:
+    async def close(self, *, hurry: bool = False) -> bool:
         if hurry:
             self._hurry.set()
         if self._closing:
             await self._closed.wait()
-            return
+            return self._all_given_back
         self._closing = True
         try:
             if self._tasks:
                 await self._wind_down()
         finally:
-            await self._dispose()
+            await self._dispose(self._seconds_left())
             self._closed.set()
+        return self._all_given_back
 
     async def _wind_down(self) -> None:
         self._claims.stop()
-        await _within(LAST_WORDS, self._tasks["claiming"])
+        self._runs.begin_no_more()
+        last_claim = asyncio.create_task(_within(LAST_CLAIM, self._tasks["claiming"]), name="last claim")
         await self._grace_period()
+        self._deadline = asyncio.get_running_loop().time() + BEYOND_GRACE
         await self._stop_runs()
+        await last_claim
         await self._store_last_words()
         await self._give_everything_back()
         await end(self._tasks.values())
 
+    def _seconds_left(self) -> float:
+        return max(LAST_TRY, self._deadline - asyncio.get_running_loop().time())
+
     async def _grace_period(self) -> None:
         if len(self._runs):
             _log.info("waiting for runs", running=len(self._runs), at_most_seconds=self._grace)
-        ended = asyncio.ensure_future(_all_ended(self._runs))
+        ended = asyncio.ensure_future(self._all_stored())
         hurried = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({ended, hurried}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
         for waiting in (ended, hurried):
@@ -122,24 +135,31 @@ class PulseLifecycle:
         """What they hold goes back to the queue, also of those that do not listen."""
         for run in self._runs:
             self._runs.stop(run, Stop.SHUTDOWN, "the server shuts down", grace=LAST_GRACE)
-        await _within(LAST_GRACE.total_seconds() + LAST_WORDS, asyncio.ensure_future(_all_ended(self._runs)))
+        await _within(self._seconds_left(), asyncio.ensure_future(_all_ended(self._runs)))
+
+    async def _all_stored(self) -> None:
+        """What MongoDB cannot take now it may be able to take later in the grace period."""
+        await _all_ended(self._runs)
+        await self._settling.drain()
 
     async def _store_last_words(self) -> None:
-        if not await _within(LAST_WORDS, asyncio.ensure_future(self._settling.drain())):
+        if not await _within(self._seconds_left(), asyncio.ensure_future(self._settling.drain())):
+            self._all_given_back = False
             _log.error("results not stored", count=self._settling.abandon())
         self._reporter.flush()
 
     async def _give_everything_back(self) -> None:
         """The heartbeat ends first: once the locks are given back, this server's word counts for nothing."""
-        await asyncio.to_thread(self._reaper.stop)
-        await asyncio.to_thread(self._heartbeat.stop)
         self._loop_watch.stop()
         try:
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(self._seconds_left()):
+                await asyncio.gather(asyncio.to_thread(self._reaper.stop), asyncio.to_thread(self._heartbeat.stop))
                 await self._store.release(owner=self._owner())
                 await asyncio.to_thread(self._heartbeat.sign_off)
         except (DatabaseError, TimeoutError) as error:
-            _log.error("locks not given back", error=str(error), freed_by="the reaper of another server")
+            self._all_given_back = False
+            reason = str(error) or "MongoDB did not answer in time"
+            _log.error("locks not given back", error=reason, freed_by="the reaper of another server")
 
     async def _watch_runs(self) -> None:
         """Stop runs whose lock has expired, for another server may have the document by now, and cancelled ones."""

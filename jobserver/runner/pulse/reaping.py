@@ -18,6 +18,7 @@ from jobserver.store.transitions import MAX_CRASHES
 EVERY = timedelta(seconds=5)
 STRAYS_EVERY = 60.0
 OVERDUE_EVERY = 20.0
+LAST_LOOK = 1.0  # seconds
 
 OVERDUE = "it is over its max_execution_time, and its server has not stopped it"
 
@@ -49,9 +50,9 @@ class Reaper:
         self._chore.start()
 
     def stop(self) -> None:
-        """End."""
+        """End; a look that hangs is not waited for."""
         self._chore.stop()
-        self._chore.join(timeout=2.0)
+        self._chore.join(timeout=LAST_LOOK)
 
     def step(self) -> float:
         """Look once; the seconds until the next look, spread so that servers do not look together."""

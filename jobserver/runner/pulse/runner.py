@@ -11,6 +11,7 @@ from typing import Any
 from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
+from jobserver.execution.outcome import unreadable
 from jobserver.execution.process.executor import ProcessExecutor
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
@@ -25,9 +26,11 @@ from jobserver.runner.pulse.lifecycle import LostLocks, PulseLifecycle, report_b
 from jobserver.runner.pulse.listening import JobHints
 from jobserver.runner.pulse.missed import MissedOccurrences
 from jobserver.runner.pulse.one_offs import OneOffs
+from jobserver.runner.pulse.orphans import LOOKS_FOR_ORPHANS, Orphans
 from jobserver.runner.pulse.oversized import Oversized
 from jobserver.runner.pulse.reaping import Reaper
 from jobserver.runner.pulse.reporting import RunReporter
+from jobserver.runner.pulse.restoring import Restoring
 from jobserver.runner.pulse.run import Run
 from jobserver.runner.pulse.running import Runs
 from jobserver.runner.pulse.rush import Rush
@@ -45,7 +48,7 @@ from jobserver.store.admission import Line
 from jobserver.store.chains import ChainStore
 from jobserver.store.changes import JOB_HINTS, Changes
 from jobserver.store.claims import ClaimStore
-from jobserver.store.connection import AsyncJobs, deciding, deciding_sync, sync_client
+from jobserver.store.connection import AsyncJobs, closed, deciding, deciding_sync, sync_client
 from jobserver.store.due import count_oversized
 from jobserver.store.indexes import ensure_indexes
 from jobserver.store.jobs import JobStore
@@ -122,6 +125,8 @@ class _Parts:
                 "watching wear": self._wear.watch,
                 "keeping turns": self._turns.run,
                 "finding one-offs": self._one_offs.run,
+                "finding orphans": self._orphans.run,
+                "restoring": self._restoring.run,
                 **_watching_sizes(self._settings, self._jobs, self._database[self._names.jobs]),
             },
             owner=lambda: self._lease.owner,
@@ -175,8 +180,12 @@ class _Parts:
             changes=Changes(self._database[self._names.jobs], JOB_HINTS),
             what="jobs",
             hear=JobHints(wakeups=self._wakeups, clock=self._clock, one_off=self._one_offs.look).hear,
-            opened=self._wakeups.hint_everything,
+            opened=self._stream_opened,
         )
+
+    @cached_property
+    def _restoring(self) -> Restoring:
+        return Restoring(prepare=self._ensure_indexes, store=self._store, jobs=self._jobs, scheduler=self.scheduler)
 
     @cached_property
     def _claims(self) -> ClaimLoop:
@@ -246,6 +255,16 @@ class _Parts:
         )
 
     @cached_property
+    def _orphans(self) -> Orphans:
+        return Orphans(
+            store=self._store,
+            known=lambda: self._claims.tokens | {run.job.token for run in self._runs} | self._settling.tokens,
+            owner=lambda: self._lease.owner,
+            wakeups=self._wakeups,
+            every=self._settings.lease.total_seconds() * LOOKS_FOR_ORPHANS,
+        )
+
+    @cached_property
     def _locks(self) -> LockStore:
         return LockStore(
             jobs=self._chores[self._names.jobs],
@@ -299,7 +318,11 @@ class _Parts:
         )
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
-        settlement = judge(run, outcome, now=self._clock.now, random=random.random)
+        try:
+            settlement = judge(run, outcome, now=self._clock.now, random=random.random)
+        except BaseException as error:  # its result or its error raises SystemExit, or worse, when it is read
+            outcome = unreadable(error)
+            settlement = judge(run, outcome, now=self._clock.now, random=random.random)
         self._upkeep.warn_of_overlap(settlement)
         if settlement.error is not None:
             self._around.told.failed(run, outcome.error, settlement.error.message)
@@ -309,17 +332,24 @@ class _Parts:
         self._listener.rest() if on else self._listener.resume()
         self._around.rush_began() if on else self._around.rush_ended()
 
+    def _stream_opened(self) -> None:
+        self._wakeups.hint_everything()
+        self._restoring.stream_opened()
+
     def _prepare(self) -> None:
-        retention = self._settings.history_retention
-        ensure_indexes(self._chores, self._names, sort=self._settings.sort, history_retention=retention)
+        self._ensure_indexes()
         self._around.run_logs.start()
 
-    async def _dispose(self) -> None:
+    def _ensure_indexes(self) -> None:
+        retention = self._settings.history_retention
+        ensure_indexes(self._chores, self._names, sort=self._settings.sort, history_retention=retention)
+
+    async def _dispose(self, within: float) -> None:
+        """What the bucket of run logs does not take in so many seconds, the next start on this machine ships."""
         await self._processes.close()
         self._lease.close()
-        await asyncio.to_thread(self._around.run_logs.close)
-        await self._databases.close()
-        self._client.close()
+        await asyncio.to_thread(self._around.run_logs.close, within)
+        await asyncio.gather(self._databases.close(), asyncio.to_thread(closed, self._client))
 
 
 def _watching_sizes(

@@ -12,7 +12,7 @@ import structlog
 from jobserver.definition import Execution
 from jobserver.errors import ScheduleError
 from jobserver.execution import Executor, Outcome
-from jobserver.execution.outcome import SKIPPED, failed, interrupted
+from jobserver.execution.outcome import SKIPPED, failed, interrupted, unreadable
 from jobserver.execution.run_log import UNKEPT, RunLogs
 from jobserver.runner.pulse.capacity import Capacity
 from jobserver.runner.pulse.jobs import KnownJob, KnownJobs
@@ -57,6 +57,7 @@ class Runs:
         self._ladder = Ladder(grace=cancel_grace, give_up=self._give_up, now=now)
         self._monotonic, self._logs = monotonic, logs
         self._runs: dict[str, Run] = {}
+        self._begins = True
         self.given_up = 0
 
     def __iter__(self) -> Iterator[Run]:
@@ -69,7 +70,7 @@ class Runs:
         """Start the run of a document that was just claimed, or give the document back."""
         known = self._jobs.get(job.name)
         owner = job.document.get("lockedBy")
-        if known is None or owner != self._lease.owner or not self._lease.holds():
+        if known is None or owner != self._lease.owner or not self._lease.holds() or not self._begins:
             self._give_back(job, known)
             return
         if not self._capacity.slots.take(job, usual=known.settings.slots):
@@ -78,6 +79,10 @@ class Runs:
         run = self._run(job, known, owner)
         self._runs[job.run_id] = run
         run.task = asyncio.create_task(self._execute(run), name=f"{job.name} {job.run_id}")
+
+    def begin_no_more(self) -> None:
+        """What is claimed from now on is given back: the server shuts down."""
+        self._begins = False
 
     def stop(self, run: Run, stop: Stop, reason: str, *, grace: timedelta | None = None) -> None:
         """Stop one of these runs, in steps."""
@@ -96,6 +101,8 @@ class Runs:
         else:
             self.given_up -= 1
             _log.info("run ended after all", name=run.name, run=run.run_id, note="it was given up before")
+        # The task's context names the run: both would stay, with all they hold, until the collector comes by.
+        run.task = None
 
     async def _call(self, run: Run) -> Outcome:
         try:
@@ -109,6 +116,10 @@ class Runs:
             return failed(error)
         except asyncio.CancelledError as error:  # a second time
             return interrupted(error)
+        except GeneratorExit:  # the loop is gone, and this with it
+            raise
+        except BaseException as error:  # what the job left raises when it is looked at; its run would never end
+            return unreadable(error)
 
     def _give_up(self, run: Run) -> None:
         run.given_up = True

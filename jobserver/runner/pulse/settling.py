@@ -16,6 +16,7 @@ import structlog
 
 from jobserver.errors import DatabaseError
 from jobserver.runner.pulse.misfire import OVERLAPPED
+from jobserver.runner.pulse.recording import Recording
 from jobserver.store.documents import ErrorRecord, RunRecord, Settlement
 from jobserver.store.states import Status, Transition
 
@@ -62,11 +63,18 @@ class SettleLoop:
         listeners: Sequence[SettleListener],
     ) -> None:
         self._store, self._history, self._chaining, self._server = store, history, chaining, server
+        self._recording = Recording(store=history)
         self._listeners = listeners
         self._waiting: list[Settlement] = []
+        self._storing: dict[int, list[Settlement]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def tokens(self) -> set[str]:
+        """Of the ends that MongoDB may not have yet."""
+        return {each.job.token for batch in (self._waiting, *self._storing.values()) for each in batch}
 
     def add(self, settlement: Settlement) -> None:
         """Store this end soon."""
@@ -79,11 +87,13 @@ class SettleLoop:
         """Wait until everything is stored, and what follows is told."""
         await self._idle.wait()
         await self._chaining.finish()
+        await self._recording.finish()
 
     def abandon(self) -> int:
         """Give up what is not stored yet; returns how many ends that were."""
         for task in self._under_way:
             task.cancel()
+        self._recording.abandon()
         return len(self._waiting)
 
     def _launch(self) -> None:
@@ -108,7 +118,11 @@ class SettleLoop:
             del self._waiting[:LARGEST_BATCH]
             if self._waiting and len(self._under_way) < MOST_UNDER_WAY:
                 self._launch()
-            await self._store_until_done(batch)
+            self._storing[id(batch)] = batch
+            try:
+                await self._store_until_done(batch)
+            finally:
+                del self._storing[id(batch)]
 
     async def _store_until_done(self, batch: list[Settlement]) -> None:
         pause = FIRST_PAUSE
@@ -144,12 +158,8 @@ class SettleLoop:
             for settlement in batch
             if settlement.transition in HISTORY or settlement.job.run_id in lost_runs
         ]
-        if not records:
-            return
-        try:
-            await self._history.record(records)
-        except DatabaseError as error:
-            _log.warning("run history not stored", runs=len(records), error=str(error))
+        if records:
+            await self._recording.record(records)
 
 
 def _record(settlement: Settlement, *, server: str, lost: bool) -> RunRecord:

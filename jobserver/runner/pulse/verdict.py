@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -15,7 +16,7 @@ from jobserver.runner.pulse.misfire import catches_up, following, overlapped
 from jobserver.runner.pulse.recurrence import Recurrence, recurrence
 from jobserver.runner.pulse.run import Run, Stop
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, Settlement
-from jobserver.store.enqueue import check_storable
+from jobserver.store.enqueue import as_stored
 from jobserver.store.states import Transition
 
 MAX_RESULT_BYTES = 1024 * 1024
@@ -135,11 +136,13 @@ def _failed(
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """A result that MongoDB cannot take fails the run with that reason: it must neither hang nor vanish."""
+    """A result that MongoDB cannot take fails the run with that reason: it must neither hang nor vanish.
+
+    It is stored later, in one command with others: by then the job may have changed what it returned, so as it is now.
+    """
     if outcome.kind is not OutcomeKind.COMPLETED or outcome.result is None:
         return outcome
     try:
-        check_storable(outcome.result, what="result", limit=MAX_RESULT_BYTES)
+        return replace(outcome, result=as_stored(outcome.result, what="result", limit=MAX_RESULT_BYTES))
     except DataError as error:
         return Outcome(OutcomeKind.FAILED, None, error)
-    return outcome

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -17,10 +16,10 @@ import pytest
 from pymongo import MongoClient
 
 from jobserver import JobServer
-from jobserver.embedded import EmbeddedMongo
 from jobserver.embedded.binary import find_mongod
 from jobserver.errors import DatabaseError
 from jobserver.store.transitions import MAX_CRASHES
+from tests.own_mongo import OwnMongo
 from tests.project import LEASE, Project, Records, scratch_project, until
 
 # Gates and notes are files here: the database is away.
@@ -42,37 +41,6 @@ class Held(Job):
         open(f"{folder}/{context.fence}.ended", "w").close()
         return context.fence
 """
-
-
-class OwnMongo:
-    """A mongod that only this test has, to be stopped and started at will."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._embedded = EmbeddedMongo.start(directory, cache_gb=0.25)
-        self.uri = self._embedded.uri
-
-    def stall(self) -> None:
-        """It answers nothing from now on."""
-        os.kill(self._embedded.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """It answers again."""
-        os.kill(self._embedded.pid, signal.SIGCONT)
-
-    def crash(self) -> None:
-        """It is gone, without a chance to tidy up."""
-        os.kill(self._embedded.pid, signal.SIGKILL)
-        self._embedded.close()
-
-    def end(self) -> None:
-        """It ends in order; a second end is harmless."""
-        self._embedded.close()
-
-    def start(self) -> None:
-        """It comes back with its data, under the same URI."""
-        self._embedded = EmbeddedMongo.start(self._directory, cache_gb=0.25)
-        assert self._embedded.uri == self.uri
 
 
 @pytest.fixture

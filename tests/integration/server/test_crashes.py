@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from jobserver import SyncJobClient
+import pytest
+
+from jobserver import JobServer, SyncJobClient
+from jobserver.runner.pulse import heartbeat
 from jobserver.store.transitions import MAX_CRASHES
 from tests.project import LEASE, Project, ServerProcess, until
 
@@ -39,6 +42,15 @@ class Reports(Job):
             await note(db, ended=context.run_id, error=type(error).__name__)
             raise
         return os.getpid()
+"""
+FENCED = """
+class Fenced(Job):
+    schedule = "manual"
+    lock_lifetime = "5 seconds"
+    async def run(self, db, context):
+        await note(db, job=context.job_id, fence=context.fence)
+        await at_gate(db)
+        return context.fence
 """
 DEADLY = """
 class Deadly(Job):
@@ -174,3 +186,25 @@ async def test_a_server_that_stood_still_past_its_lease_works_on(project: Projec
     other.kill()
     await project.ran(name)
     assert [note["pid"] for note in project.notes()] == [stalled.pid]
+
+
+async def test_servers_that_go_by_the_same_id_store_no_end_twice(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No id is given twice; were it so, the token of each claim would still tell them apart."""
+    monkeypatch.setattr(heartbeat, "new_server_id", lambda: "twin")
+    name = project.job("fenced", FENCED)
+    async with project.server(lease=LEASE * 1000):
+        ids = [project.enqueue(name) for _ in range(5)]
+        await until(lambda: len(project.notes(fence=1)) == len(ids))
+        twin = await JobServer.create(None, None, None, project.settings(lease=LEASE * 1000, shutdown_grace=0))
+        await twin.start()
+        await twin.shutdown()  # gives back, and signs off, what the other one holds
+        await until(lambda: {each["job"] for each in project.notes(fence={"$gt": 1})} == set(ids))
+        project.open()
+        ended = [await project.ended(id_) for id_ in ids]
+    for document in ended:
+        assert document["result"] == document["fence"] > 1
+        assert document["finishedCount"] == 1
+    done = [run["_id"] for run in project.runs(name, status="completed")]
+    assert sorted(done) == sorted(f"{each['_id']}:{each['fence']}" for each in ended)

@@ -43,10 +43,13 @@ class Heard:
         self._moved.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self._moved.clear()
-                await self._moved.wait()
+        try:
+            async with asyncio.timeout(20):
+                while not condition():
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pytest.fail("not within 20 seconds")
 
 
 @asynccontextmanager
@@ -131,6 +134,19 @@ async def test_a_listener_looks_again_after_every_rest(place: Workplace) -> None
             await heard.until(lambda: len(heard.events) == 2)
 
 
+async def test_a_listener_whose_place_in_the_log_is_dead_hears_on_from_now(place: Workplace) -> None:
+    """The end of a collection is the last that a stream tells: nothing can be resumed after it."""
+    place.db["dropped"].insert_one({})
+    async with stream(place, "dropped", JOB_HINTS) as heard:
+        listener = Listener(changes=heard.changes, what="jobs", hear=heard.hear, opened=heard.opened)
+        async with running(listener.run()):
+            await heard.until(lambda: heard.openings == 1)
+            place.db.drop_collection("dropped")
+            await heard.until(lambda: heard.openings == 2)
+            place.db["dropped"].insert_one({"name": "afterwards"})
+            await heard.until(lambda: [event["name"] for event in heard.events] == ["afterwards"])
+
+
 async def test_a_listener_without_change_streams_says_so_once_and_ends(place: Workplace) -> None:
     polled = []
     with failing(place.db.client, "aggregate", errorCode=40573) as app_name:
@@ -143,7 +159,79 @@ async def test_a_listener_without_change_streams_says_so_once_and_ends(place: Wo
                 unsupported=lambda: polled.append(True),
             )
             with capture_logs() as records:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await listener.run()
     assert polled == [True]
     assert [record["event"] for record in records] == ["no change streams"]
+
+
+async def test_a_handler_that_raises_ends_no_stream_is_said_once_and_followed_by_a_look(place: Workplace) -> None:
+    async with stream(place, NAMES.jobs, JOB_HINTS) as heard:
+
+        def hear(event: Any) -> None:
+            heard.hear(event)
+            if len(heard.events) % 3:
+                raise ValueError("not understood")
+
+        listener = Listener(changes=heard.changes, what="jobs", hear=hear, opened=heard.opened)
+        with capture_logs() as records:
+            async with running(listener.run()):
+                await heard.until(lambda: heard.openings == 1)
+                place.put_many(1_000)
+                await heard.until(lambda: len(heard.events) == 1_000)
+                await heard.until(lambda: heard.openings >= 2)
+    assert [record["event"] for record in records] == ["change event not understood"]
+    assert heard.openings <= 3
+
+
+@pytest.mark.parametrize(("command", "code"), [("getMore", 286), ("getMore", 280), ("getMore", 136), ("getMore", 6)])
+async def test_a_stream_that_has_lost_its_place_opens_at_now_and_is_followed_by_a_look(
+    place: Workplace, command: str, code: int
+) -> None:
+    with failing(place.db.client, command, times=1, errorCode=code) as app_name:
+        async with stream(place, NAMES.configs, CONFIG_HINTS, app_name=app_name) as heard:
+            listener = Listener(changes=heard.changes, what="configurations", hear=heard.hear, opened=heard.opened)
+            with capture_logs() as records:
+                async with running(listener.run()):
+                    await heard.until(lambda: heard.openings == 1)
+                    place.configs.insert_one({"jobName": f"job {code}"})
+                    # What can be resumed is, by the driver; for all else there is a fresh stream and a look.
+                    await heard.until(lambda: heard.openings == 2 or bool(heard.events))
+                    before = len(heard.events)
+                    place.configs.update_one({"jobName": f"job {code}"}, {"$set": {"enabled": True}})
+                    await heard.until(lambda: len(heard.events) > before)
+    assert len(records) <= 1
+    assert heard.openings <= 2
+
+
+async def test_a_stream_that_has_lasted_and_breaks_is_opened_again_soon_however_often_that_happens(
+    place: Workplace,
+) -> None:
+    clock = iter(range(0, 10_000, 100))
+    broken = {"times": 6, "errorCode": 286}
+    with failing(place.db.client, "getMore", **broken) as app_name:
+        async with stream(place, NAMES.configs, CONFIG_HINTS, app_name=app_name) as heard:
+            listener = Listener(
+                changes=heard.changes,
+                what="configurations",
+                hear=heard.hear,
+                opened=heard.opened,
+                monotonic=lambda: float(next(clock)),
+            )
+            with capture_logs() as records:
+                async with running(listener.run()):
+                    await heard.until(lambda: heard.openings == 7)
+    assert {record["next_try_in"] for record in records} == {1.0}
+
+
+@pytest.mark.parametrize("hints", [JOB_HINTS, CONFIG_HINTS], ids=["jobs", "configurations"])
+async def test_documents_of_16_megabytes_break_no_stream(place: Workplace, hints: list[dict[str, Any]]) -> None:
+    full = {"name": "job", "nextRunAt": LONG_AGO, "data": "x" * (16 * 1024 * 1024 - 200)}
+    async with stream(place, NAMES.jobs, hints) as heard, running(heard.follow()) as following:
+        await heard.until(lambda: heard.openings == 1)
+        place.jobs.insert_one(dict(full))
+        place.jobs.replace_one({}, full | {"data": "y" * (16 * 1024 * 1024 - 200)})
+        place.jobs.update_one({}, {"$set": {"data": "z" * (16 * 1024 * 1024 - 200)}})
+        place.put(name="last")
+        await heard.until(lambda: len(heard.events) == (2 if hints is JOB_HINTS else 4))
+        assert not following.done()

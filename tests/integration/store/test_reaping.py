@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -9,13 +10,23 @@ from typing import Any
 import pytest
 from bson import Int64
 from bson.datetime_ms import DatetimeMS
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from jobserver.store import transitions
+from jobserver.store.connection import deciding_sync, sync_client
+from jobserver.store.locks import LockStore
 from jobserver.store.servers import Identity, ServerStore
 from jobserver.store.states import Transition
 from jobserver.store.transitions import MAX_CRASHES
+from tests.integration.conftest import eventually
+from tests.network import Network
 from tests.stores import (
+    FAILED_RETENTION,
     LIFETIME,
     LONG_AGO,
+    NAMES,
+    RETENTION,
     Store,
     Workplace,
     claim,
@@ -202,6 +213,41 @@ async def test_a_run_that_has_settled_in_the_last_moment_has_not_crashed(place: 
     assert place.runs.count_documents({}) == 0
 
 
+class BeforeUpdate(CommandListener):
+    """Does something in the moment before a client's first update leaves it."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work: Callable[[], object] | None = work
+
+    def started(self, event: CommandStartedEvent) -> None:
+        work = self._work
+        if work is not None and event.command_name == "update":
+            self._work = None
+            work()
+
+    def succeeded(self, event: Any) -> None:
+        pass
+
+    def failed(self, event: Any) -> None:
+        pass
+
+
+async def test_a_run_that_settles_between_the_look_and_the_taking_back_has_not_crashed(place: Workplace) -> None:
+    id_ = place.put()
+    async with place.store() as store:
+        job = await claim_one(store, owner="slow")
+    end = completed(job)
+    change = transitions.settle(end, retention=RETENTION, failed_retention=FAILED_RETENTION)
+    meanwhile = BeforeUpdate(lambda: place.jobs.update_one(transitions.owned(end), change))
+    with MongoClient[dict[str, Any]](place.uri, event_listeners=[meanwhile]) as client:
+        chores = deciding_sync(client[place.db.name])
+        locks = LockStore(jobs=chores[NAMES.jobs], runs=chores[NAMES.runs], servers=chores[NAMES.servers])
+        assert locks.reap_server("slow") == []
+    document = place.get(id_)
+    assert (document["status"], document["settledBy"], "crashes" in document) == ("completed", job.token, False)
+    assert place.runs.count_documents({}) == 0
+
+
 async def test_only_runs_without_a_sign_of_life_for_their_lock_lifetime_are_stuck(place: Workplace) -> None:
     place.put_many(2)
     place.put(name="slow")
@@ -335,3 +381,30 @@ def test_a_lease_is_taken_renewed_and_given_up_on_the_clock_of_the_database(plac
     servers.end("me")
     assert servers.renew("me", {}) is None
     assert place.servers.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_server_that_is_back_between_the_look_and_the_reaping_keeps_its_locks(
+    place: Workplace, mongo_uri: str, back: bool
+) -> None:
+    """The look may also have been a primary's that is none any more: it shows leases as they once were."""
+    place.put_many(3)
+    place.register("late", lease=OVER)
+    async with place.store() as store:
+        held = await claim(store, owner="late")
+    with (
+        Network.start(mongo_uri) as network,
+        sync_client((way := network.way()).uri) as client,
+        ThreadPoolExecutor(1) as reaper,
+    ):
+        way.lose_reply("find", of="jobServers", hang=True)
+        reaping = reaper.submit(place.locks(client).reap_dead_servers)
+        eventually(lambda: way.lost)
+        if back:
+            leases = ServerStore(deciding_sync(place.db)[NAMES.servers], lease=timedelta(minutes=1))
+            assert leases.renew("late", {}) is not None
+        way.heal()
+        reaped = reaping.result()
+    assert set(ids(reaped)) == (set() if back else set(ids(held)))
+    assert place.jobs.count_documents({"lockedBy": "late"}) == (3 if back else 0)
+    assert (place.servers.find_one({"_id": "late"}) is not None) is back

@@ -1,0 +1,82 @@
+"""`python -m tests.chaos [--short] [--seed N] [--jobs N] [--seconds N] [--lease N] [--keep FOLDER] [--json]`.
+
+Real servers with wrong clocks work on a real three-node replica set while processes are killed and stopped, networks
+cut, configurations and files changed. A witness keeps what MongoDB commits, runs keep what they did, and a checker
+that knows neither judges. The exit code is 1 for any violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.chaos.conduct import Chaos
+from tests.chaos.plan import LONG, SHORT, Plan
+from tests.chaos.report import document, lines, missed
+
+
+def main() -> int:
+    """On mongods of its own; everything that was started ends with this."""
+    options = _options()
+    plan = _plan(options)
+    signal.signal(signal.SIGTERM, _leave)
+    began = time.monotonic()
+
+    def tell(what: str) -> None:
+        line = f"{time.monotonic() - began:6.1f} s  {what}"
+        sys.stderr.write(f"\r\x1b[K{line[:150]}" if sys.stderr.isatty() else f"{line}\n")
+        sys.stderr.flush()
+
+    with _folder(options.keep) as folder:
+        proof = Chaos(plan, folder, tell).prove()
+    sys.stderr.write("\n")
+    sys.stdout.write(json.dumps(document(proof), indent=2) if options.json else "\n".join(lines(proof)))
+    sys.stdout.write("\n")
+    # In the short form figures are too few, and the machine too shared, to decide anything.
+    return 0 if proof.holds and (options.short or not missed(proof)) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="2,000 jobs and some 30 faults, under three minutes")
+    parser.add_argument("--seed", type=int, help="of everything by chance; by default another each time, and told")
+    for name, what in (("jobs", "how many"), ("seconds", "over how long they are enqueued"), ("lease", "seconds")):
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=what)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave history, traces and server logs there")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args()
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    plan = SHORT if options.short else LONG
+    given = {name: value for name in ("jobs", "seconds", "lease") if (value := getattr(options, name)) is not None}
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    return replace(plan, seed=seed, **given)
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True)
+        yield kept.absolute()
+        return
+    with TemporaryDirectory(prefix="jobserver-chaos-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _leave(number: int, _frame: object) -> None:
+    # As an exception, so that every block on the way out ends what it has started.
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

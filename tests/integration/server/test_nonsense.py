@@ -1,0 +1,35 @@
+"""A few hundred documents of nonsense on live servers; `python -m tests.fuzz` tries a hundred thousand."""
+
+from __future__ import annotations
+
+import secrets
+from random import Random
+
+from tests.fuzz.configs import ConfigFuzz
+from tests.fuzz.ground import Found
+from tests.fuzz.jobs import JobFuzz
+from tests.project import Project
+
+FIXED = 20_261_121  # half of them are the same each time
+
+
+def verdict(found: Found, seed: int) -> None:
+    """Nothing is wrong, and most of it got past MongoDB; else the seed is told."""
+    assert not found.violations, f"seed {seed}: {found.violations[0]}"
+    assert found.refused_by_mongodb < found.documents / 4
+
+
+async def test_configurations_of_nonsense_change_nothing_that_they_do_not_say(project: Project) -> None:
+    seed, found = secrets.randbelow(2**32), Found()
+    fuzz = ConfigFuzz(project, Random(f"{FIXED} configurations"), found, lambda _: None, jobs=80)
+    await fuzz.run(160, then=(Random(f"{seed} configurations"), 160))
+    verdict(found, seed)
+
+
+async def test_job_documents_of_nonsense_run_where_they_are_due_and_stay_as_they_were_elsewhere(
+    project: Project,
+) -> None:
+    seed, found = secrets.randbelow(2**32), Found()
+    fuzz = JobFuzz(project, Random(f"{FIXED} jobs"), found, lambda _: None)
+    await fuzz.run(250, then=(Random(f"{seed} jobs"), 250))
+    verdict(found, seed)

@@ -1,0 +1,83 @@
+"""Lets a server process tell what can only be seen from inside: its tasks, and how long its event loop lets one wait.
+
+A thread asks the loop for a turn ten times a second; the time until it has one is the lag, and the kernel says how much
+of that the loop's thread stood ready and had no processor. It begins with the first loop of the process, and only in
+`jobserver start`: what forks and what runs jobs has no thread of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+EVERY = 0.1  # seconds
+LINE_EVERY = 10  # turns
+MOST_WAITED = 30.0  # seconds for one turn; then it counts as that
+
+
+def watch(loop: asyncio.AbstractEventLoop, statistics: Path, folder: Path) -> None:
+    """Until the loop is closed: a line a second; `statistics` are the kernel's of its thread."""
+    number, lags = 0, []
+    with (folder / f"{os.getpid()}.jsonl").open("a", buffering=1) as out:
+        while not loop.is_closed():
+            time.sleep(EVERY)
+            lags.append(_turn(loop, statistics))
+            number += 1
+            if number % LINE_EVERY == 0:
+                told = {"at": time.monotonic(), "lags": lags, **_tasks(loop)}
+                out.write(json.dumps(told) + "\n")
+                lags = []
+
+
+def _turn(loop: asyncio.AbstractEventLoop, statistics: Path) -> tuple[float, float]:
+    """Milliseconds until the loop had a turn for us, and how many of them it had no processor."""
+    asked, unserved = time.monotonic(), _unserved(statistics)
+    had, turn_at = threading.Event(), [asked + MOST_WAITED, unserved]
+
+    def turn() -> None:
+        turn_at[:] = time.monotonic(), _unserved(statistics)  # here: the other thread may have to wait for its own turn
+        had.set()
+
+    try:
+        loop.call_soon_threadsafe(turn)
+    except RuntimeError:  # it has just been closed
+        return 0.0, 0.0
+    had.wait(MOST_WAITED)
+    return round((turn_at[0] - asked) * 1000, 2), round(turn_at[1] - unserved, 2)
+
+
+def _unserved(statistics: Path) -> float:
+    """Milliseconds that the thread has ever been ready to run while others had the processors."""
+    return int(statistics.read_text().split()[1]) / 1_000_000
+
+
+def _tasks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """How many there are, and of which names, numbers left out."""
+    tasks = asyncio.all_tasks(loop)
+    names = Counter(task.get_name().rstrip("0123456789").split(" ")[0] for task in tasks)
+    return {"tasks": len(tasks), "names": names}
+
+
+def _watch_first_loop(folder: Path) -> None:
+    """Every kind of loop says here that it runs now."""
+    tell = asyncio._set_running_loop
+    watched = threading.Lock()
+
+    def told(loop: asyncio.AbstractEventLoop | None) -> None:
+        tell(loop)
+        if loop is not None and watched.acquire(blocking=False):
+            statistics = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+            threading.Thread(target=watch, args=(loop, statistics, folder), name="soak", daemon=True).start()
+
+    asyncio._set_running_loop = asyncio.events._set_running_loop = told
+
+
+if "SOAK_FOLDER" in os.environ and "start" in sys.orig_argv:
+    _watch_first_loop(Path(os.environ["SOAK_FOLDER"]))
