@@ -66,7 +66,7 @@ claims = st.builds(
     Claim,
     server=servers,
     limit=st.sampled_from([1, 1, 2, 8]),
-    names=st.sampled_from([NAMES, (PLAIN,), (LIMITED,), (LONG, TICK)]),
+    names=st.sampled_from([NAMES, NAMES, (PLAIN,), (LIMITED,), (LONG,), (TICK,)]),
     ahead=st.booleans(),
     in_doubt=st.booleans(),
 )
@@ -91,7 +91,7 @@ between = (claims, settles, settles, renewals, touches, returns, reaps, cancels,
 # How often each comes: the road of a job often enough that there is always something for the rest to meet.
 OFTEN = (
     *((5, enqueues), (9, claims), (8, settles), (6, reaps), (4, jumps), (2, touches), (2, renewals), (2, cancels)),
-    *((2, convergences), (1, edits), (2, limits), (1, withdrawals), (1, revivals), (1, crashes), (1, pauses)),
+    *((3, convergences), (2, edits), (2, limits), (1, withdrawals), (1, revivals), (1, crashes), (1, pauses)),
     *((1, returns), (1, st.one_of(st.builds(Save), st.builds(Restore)))),
 )
 
@@ -101,13 +101,19 @@ def one_of(choices: Sequence[st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
     return st.integers(0, len(choices) - 1).flatmap(choices.__getitem__)
 
 
+def claim_again(server: int) -> list[Act]:
+    """A server gives back and claims the same: only the token tells the two claims apart."""
+    return [GiveBack(server=server), Claim(server=server, limit=8)]
+
+
 anything = one_of([choice for times, choice in OFTEN for _ in range(times)])
-# Ends and is claimed again by the same server: only the token tells the two claims apart.
-claimed_again = servers.map(lambda server: [GiveBack(server=server), Claim(server=server, limit=8)])
+claimed_again = servers.map(claim_again)
 # Something more urgent comes, and another server is first to see it.
 overtaken = st.tuples(enqueues, claims).map(list)
-in_between = one_of((st.lists(one_of(between), min_size=1, max_size=2), claimed_again, overtaken))
-sometimes: st.SearchStrategy[list[Act]] = one_of((st.just([]), st.just([]), in_between))
+# Servers that were taken for dead are not.
+back_to_life = st.just([Renew(server=server) for server in range(SERVERS)])
+in_between = one_of((st.lists(one_of(between), min_size=1, max_size=2), claimed_again, overtaken, back_to_life))
+sometimes: st.SearchStrategy[list[Act]] = one_of((st.just([]), st.just([]), st.just([]), in_between))
 
 
 class Machine(RuleBasedStateMachine):

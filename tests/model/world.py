@@ -259,12 +259,12 @@ class World:
             return
         settlements = [settlement for settlement, _, _ in ends.values()]
         lost = await self.bench.jobs.settle(settlements)
-        unknown = []
-        for settlement, claimed, end in ends.values():
+        for _, claimed, end in ends.values():
             if self.model.settle(claimed, end.transition, is_last=end.is_last):
                 self.watch.accepted(claimed)
-            if not self.model.is_known_to_have_settled(claimed, end.transition):
-                unknown.append(settlement)
+        # Afterwards: the end of a later claim, in the same batch, hides that of an earlier one.
+        known = self.model.is_known_to_have_settled
+        unknown = [settlement for settlement, claimed, end in ends.values() if not known(claimed, end.transition)]
         assert lost == unknown, (
             f"lost are {[each.job.run_id for each in lost]}, not {[each.job.run_id for each in unknown]}"
         )
