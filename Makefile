@@ -15,7 +15,7 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet fuzz interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,6 +39,9 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+fuzz: $(READY)-dev ## write 100,000 documents of nonsense into live servers, cut job files at every byte; half an hour
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
