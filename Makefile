@@ -58,6 +58,9 @@ failover: $(READY)-dev ## break a replica set of three under two servers at work
 model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
 	@$(BIN)/python -m tests.model $(ARGS)
 
+fuzz: $(READY)-dev ## write 100,000 documents of nonsense into live servers, cut job files at every byte; half an hour
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
 

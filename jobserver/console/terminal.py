@@ -16,7 +16,7 @@ QUIET_UNTIL_READY = frozenset({"job found", "server started", "server stopping"}
 AFTER_THE_HEADER = frozenset({"run ended", "occurrence not started"})
 SAID_BY_THE_FIRST = frozenset(
     {"job found", "job changed", "job removed", "job file broken", "job file sound"}
-    | {"config applied", "config refused", "config recreated", "server started"}
+    | {"config applied", "config refused", "config full", "config recreated", "server started"}
 )
 SAID_BY_THE_SUPERVISOR = frozenset({"server stopping", "server stopped"})
 AWAY_EVERY = 30.0  # seconds

@@ -118,6 +118,10 @@ def _config_refused(record: Record) -> tuple[str, str, str]:
     return "!", "yellow", f"{record.get('name')} keeps its configuration; the edit cannot be used: {reason}"
 
 
+def _config_full(record: Record) -> tuple[str, str, str]:
+    return "✗", "red", f"{record.get('name')}: its configuration document is full, nothing can be shown in it"
+
+
 def _server_stopping(_record: Record) -> tuple[str, str, str]:
     return "·", "", "stopping: what runs may end within its grace period; once more cuts it short"
 
@@ -216,6 +220,7 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "run does not stop": _run_does_not_stop,
     "config applied": _config_applied,
     "config refused": _config_refused,
+    "config full": _config_full,
     "server stopping": _server_stopping,
     "waiting for runs": _waiting_for_runs,
     "server could not start": _server_could_not_start,

@@ -19,6 +19,7 @@ from pymongo import MongoClient
 
 from jobserver.embedded import EmbeddedMongo
 from tests.fuzz.configs import ConfigFuzz
+from tests.fuzz.files import FileFuzz
 from tests.fuzz.ground import Found, Tell
 from tests.fuzz.jobs import JobFuzz
 from tests.project import scratch_project
@@ -60,7 +61,7 @@ def main() -> int:
     return 1 if any(each.violations for each in found.values()) else 0
 
 
-FUZZERS: dict[str, Any] = {"configurations": ConfigFuzz, "jobs": JobFuzz}
+FUZZERS: dict[str, Any] = {"configurations": ConfigFuzz, "jobs": JobFuzz, "files": FileFuzz}
 
 
 def _kinds(plan: Plan) -> list[str]:
@@ -72,7 +73,7 @@ def _tried(kind: str, plan: Plan, folder: Path, client: MongoClient[dict[str, An
     with scratch_project(folder / kind, client, uri) as project:
         fuzzer = FUZZERS[kind](project, Random(f"{plan.seed} {kind}"), found, tell)
         try:
-            asyncio.run(fuzzer.run(plan.documents // len(_kinds(plan))))
+            asyncio.run(fuzzer.run(plan.documents // min(2, len(_kinds(plan)))))
         except AssertionError as error:
             found.wrong(f"servers do not go on: {error}")
     return found
@@ -104,11 +105,22 @@ def _as_json(plan: Plan, found: dict[str, Found], seconds: int) -> str:
 
 
 def _plan() -> Plan:
-    about = "Writes nonsense into the collections of live servers. The exit code is 1 for any violation."
+    about = (
+        "Writes nonsense into the collections of live servers, and cuts off their job files at every byte. "
+        "The exit code is 1 for any violation: a server that ended or stood still, an edit that says nothing valid and "
+        "was applied, a refusal that is not shown, a person's words that were changed, a log that grows or that a "
+        "terminal cannot show."
+    )
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=about)
-    parser.add_argument("--documents", type=int, default=100_000, metavar="N", help="of both kinds; by default 100000")
+    parser.add_argument(
+        "--documents",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="of configurations and jobs together; by default 100000",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="the same documents again; by default another each time")
-    parser.add_argument("--only", choices=FUZZERS, help="one kind of documents alone")
+    parser.add_argument("--only", choices=FUZZERS, help="one kind alone")
     parser.add_argument("--json", action="store_true", dest="as_json", help="the verdict for programs")
     given = parser.parse_args()
     if given.documents < 2:

@@ -124,7 +124,11 @@ class ConfigCases:
             unread = base.get("type") == "manual"
             item = mapping([*(each for each in parts if each[0] != spoilt), (spoilt, nonsense)])
             return item, _as_our_parser_says(name, item) if unread else BAD
-        item = self._nonsense.value()
+        bounds = WHOLE.get(name) or LENGTHS.get(name)
+        if bounds is not None and self._random.random() < 0.4:
+            item = of(self._random.choice((int, float))(self._random.choice(bounds) + self._random.choice((-1, 0, 1))))
+        else:
+            item = self._nonsense.value()
         return item, meaning(name, item)
 
     def _strange_fields(self) -> Pairs:

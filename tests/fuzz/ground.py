@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +103,6 @@ class Ground:
 
     async def close(self) -> None:
         """Every server ends in good order."""
-        import signal
-
         self.alive()
         for server in self._servers:
             server.send(signal.SIGTERM)

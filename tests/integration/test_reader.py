@@ -311,3 +311,18 @@ def test_a_mongodb_that_is_away_is_an_error_of_ours() -> None:
             Reader(client["x"], NAMES).runs()
         with pytest.raises(DatabaseError, match="the configuration of x could not be edited"):
             Editor(client["x"], NAMES, by="me").enable("x", enabled=True)
+
+
+def test_lists_in_place_of_names_and_ids_are_passed_over(reader: Reader, db: Database[dict[str, Any]]) -> None:
+    """To MongoDB a list is whatever any of its items is; Python can look up none."""
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    db.jobConfigs.insert_many([{"jobName": "api:report"}, {"jobName": ["api:other", 1]}])
+    held = {"lockToken": "t", "lockedAt": moment, "lockedBy": ["a"]}
+    db.pulseJobs.insert_one({"name": ["api:report", "x"], "type": "single", "nextRunAt": moment, **held})
+    db.pulseJobs.insert_one({"name": ["api:other", "x"], "slots": 7, "nextRunAt": moment})
+    db.jobServers.insert_one({"_id": {"a": [1]}, "startedAt": moment})
+    db.jobRuns.insert_one({"_id": "7:1", "name": ["q"], "status": ["x"], "startedAt": moment})
+    db.jobConfigHistory.insert_one({"jobName": [1], "version": "x", "values": {}})
+    assert [job.name for job in reader.jobs()] == ["api:report"]
+    assert (len(reader.servers()), len(reader.runs())) == (1, 2)
+    assert "api:other" not in reader.oversized(3)

@@ -341,6 +341,16 @@ def test_runs_that_were_left_out_are_told_by_the_clock_here(terminal: Terminal) 
     assert f"leaves out 13 runs, {first.astimezone():%Y-%m-%d %H:%M} to {last}: missed" in more
 
 
+def test_nothing_that_a_record_says_steers_the_terminal(terminal: Terminal) -> None:
+    said = shown(terminal, "run ended", name="a\x1b[2J", status="failed", error="\x9b31m\u202e", stack="\x1b[2J")
+    traced = shown(terminal, "job file broken", error="\x07", traceback="one\n\x1b[2Jtwo")
+    assert r"a\x1b[2J failed after -: \x9b31m\u202e" in said
+    assert all(each.isprintable() for each in (said + "\n" + traced).split("\n"))
+    line = json_line({"event": "\x7f\u202e"}, facts={})
+    assert line.isprintable()
+    assert json.loads(line) == {"event": "\x7f\u202e"}
+
+
 def test_what_a_job_says_is_its_own_even_in_our_words(terminal: Terminal) -> None:
     said = shown(terminal, "server stopped", logger="jobserver.run", job="api:x", run="id:1", n=1)
     assert said == "· api:x: server stopped  n=1"

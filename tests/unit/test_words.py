@@ -9,7 +9,7 @@ from bson import Decimal128, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobserver.words import clock, due, one_line, plain, relative, took, value, when
+from jobserver.words import clock, due, one_line, plain, printable, printable_json, relative, took, value, when
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
@@ -107,3 +107,23 @@ def test_a_value_is_shown_as_json_and_cut() -> None:
 )
 def test_anything_stored_can_be_written_as_json(anything: Any) -> None:
     assert json.dumps(plain(anything), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, also ü and 🦆", "plain, also ü and 🦆"),
+        ("two\n\tlines", "two\n\tlines"),
+        ("\x1b[2J\r\x07\x7f\x9b", r"\x1b[2J\r\x07\x7f\x9b"),
+        ("\u202egnihton\ufeff", r"\u202egnihton\ufeff"),
+    ],
+)
+def test_text_that_would_steer_a_terminal_is_shown_by_its_codes(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_json_that_is_printable_says_the_same(anything: Any) -> None:
+    encoded = printable_json(json.dumps(anything, indent=1, ensure_ascii=False))
+    assert json.loads(encoded) == anything
+    assert encoded.replace("\n", "").isprintable()

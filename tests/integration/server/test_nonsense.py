@@ -6,6 +6,7 @@ import secrets
 from random import Random
 
 from tests.fuzz.configs import ConfigFuzz
+from tests.fuzz.files import FileFuzz
 from tests.fuzz.ground import Found
 from tests.fuzz.jobs import JobFuzz
 from tests.project import Project
@@ -32,4 +33,10 @@ async def test_job_documents_of_nonsense_run_where_they_are_due_and_stay_as_they
     seed, found = secrets.randbelow(2**32), Found()
     fuzz = JobFuzz(project, Random(f"{FIXED} jobs"), found, lambda _: None)
     await fuzz.run(250, then=(Random(f"{seed} jobs"), 250))
+    verdict(found, seed)
+
+
+async def test_a_file_that_is_cut_off_leaves_the_old_version_in_force(project: Project) -> None:
+    seed, found = secrets.randbelow(2**32), Found()
+    await FileFuzz(project, Random(f"{seed} files"), found, lambda _: None, files=12).run(12)
     verdict(found, seed)

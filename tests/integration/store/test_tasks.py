@@ -593,3 +593,19 @@ def test_what_a_hand_has_left_unreadable_is_nothing(client: SyncJobClient, place
     (listed,) = client.tasks()
     told = (listed.last_error, listed.cancel_reason, listed.run_count, listed.priority, listed.next_run_at)
     assert (*told, listed.status, listed.recurs, listed.recurrence) == (None, None, 0, 0, None, "queued", True, None)
+
+
+async def test_a_document_whose_id_is_null_has_no_children(place: Workplace) -> None:
+    """To MongoDB a field that is not there is null, too."""
+    stray = place.put(name="other", follows="nothing yet", nextRunAt=FAR_AHEAD)
+    before = place.raw(stray)
+    place.put(_id=None)
+    async with place.store() as store:
+        assert await store.settle([completed(await claim_one(store))]) == []
+    async with async_client(place.uri) as mongo:
+        database = deciding(mongo[place.db.name])
+        jobs, runs = database[NAMES.jobs], database[NAMES.runs]
+        chains = ChainStore(jobs=jobs, runs=runs, server=lambda: "this server", retention=HOUR)
+        assert await chains.follow([None]) == set()
+    place.chains().sweep()
+    assert place.raw(stray) == before
