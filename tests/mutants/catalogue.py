@@ -374,6 +374,32 @@ WITHOUT_AN_END = (
         ),
     ),
     Mutant(
+        name="dropped-cancellation",
+        breaks="a run that is cancelled while it reports goes on, and its slot is given up",
+        edits=(
+            Edit(
+                path="runner/pulse/run.py",
+                old="await heeding(self._store.touch(self.job, lock_lifetime=lifetime, report=report))",
+                new="await self._store.touch(self.job, lock_lifetime=lifetime, report=report)",
+            ),
+        ),
+        tests=(
+            "tests/unit/test_running.py::test_a_run_that_is_cancelled_while_it_gives_a_sign_of_life_is_told_at_once",
+        ),
+    ),
+    Mutant(
+        name="run-kept-for-the-collector",
+        breaks="a server grows by ten megabytes of ended runs between collections",
+        edits=(
+            Edit(
+                path="runner/pulse/running.py",
+                old="        run.task = None\n",
+                new="",
+            ),
+        ),
+        tests=("tests/unit/test_running.py::test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten",),
+    ),
+    Mutant(
         name="chore-thread-ends-with-a-fault",
         breaks="a server whose heartbeat or reaper has failed once looks alive and does nothing",
         edits=(

@@ -19,7 +19,7 @@ import structlog
 
 from jobserver import Job, Schedule
 from jobserver.definition import Execution, JobDefaults, JobDefinition, JobSettings
-from jobserver.errors import FatalError
+from jobserver.errors import DatabaseError, FatalError
 from jobserver.execution import InlineExecutor, Outcome, OutcomeKind, ThreadExecutor
 from jobserver.execution.blocking import Blockage
 from jobserver.retry import Retry
@@ -102,7 +102,7 @@ class RefusesInThread(Job):
 class Server:
     """What runs need of theirs, with room for one, and the ends that it was handed."""
 
-    def __init__(self, definition: JobDefinition) -> None:
+    def __init__(self, definition: JobDefinition, store: Any = UNUSED) -> None:
         jobs, lease = KnownJobs(), Lease(monotonic=time.monotonic)
         jobs.put(definition, SETTINGS)
         lease.renewed("this server", sent_at=time.monotonic())
@@ -115,7 +115,7 @@ class Server:
         )
         self.ends: list[tuple[Run, Outcome]] = []
         self.runs = Runs(
-            store=UNUSED,
+            store=store,
             jobs=jobs,
             capacity=self.capacity,
             wakeups=Wakeups(monotonic=time.monotonic),
@@ -178,6 +178,48 @@ def end_threads() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith("run "):
             thread.join(10)
+
+
+class DropsFirstCancellation:
+    """Has its answer in the very moment of being cancelled: for Python 3.11 that is an answer and nothing else."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+        self._dropped = False
+        self.asked = asyncio.Event()
+
+    async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: Any = None) -> bool:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self._dropped:
+                raise
+            self._dropped = True
+        if self._error is not None:
+            raise self._error
+        return True
+
+
+class Touches(Job):
+    async def run(self) -> None:
+        while True:
+            await self.touch()
+
+
+@pytest.mark.parametrize("error", [None, DatabaseError("away")], ids=["stored", "not stored"])
+async def test_a_run_that_is_cancelled_while_it_gives_a_sign_of_life_is_told_at_once(error: Exception | None) -> None:
+    store = DropsFirstCancellation(error)
+    server = Server(replace(DEFINITION, job_class=Touches), store)
+    run = server.begin()
+    await store.asked.wait()
+    server.runs.stop(run, Stop.CANCELLED, "no longer wanted")
+    assert run.task is not None
+    ended, _ = await asyncio.wait({run.task}, timeout=5)
+    assert ended, "it goes on"
+    ((_, outcome),) = server.ends
+    assert outcome.kind is OutcomeKind.INTERRUPTED
+    assert [step.step for step in run.steps] == ["told"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 
 from jobserver.definition import JobDefinition
+from jobserver.ending import heeding
 from jobserver.errors import DatabaseError, LockLost
 from jobserver.execution import Executor
 from jobserver.execution.run_log import UNKEPT, RunLogs, RunSink
@@ -164,7 +165,7 @@ class Run:
             sent_at = self._monotonic()
             lifetime = self.known.settings.lock_lifetime
             try:
-                held = await self._store.touch(self.job, lock_lifetime=lifetime, report=report)
+                held = await heeding(self._store.touch(self.job, lock_lifetime=lifetime, report=report))
             except DatabaseError as error:
                 # No reason for the run to fail: it has its lock until the lease or the lock lifetime is over.
                 _log.warning("progress not stored", name=self.name, run=self.run_id, error=str(error))
