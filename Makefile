@@ -33,13 +33,6 @@ test-oldest: $(OLDEST)/.ready-$(CRONITER) ## test the schedules on the oldest cr
 	@PYTHONPATH=$(OLDEST) $(BIN)/python -c 'from importlib.metadata import version; assert version("croniter") == "$(CRONITER)"'
 	@PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/unit/test_schedule*.py $(ARGS)
 
-oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judge 1,000,000 strings
-	@$(BIN)/python -m tests.oracle cases 100000 $(ARGS)
-	@$(BIN)/python -m tests.oracle strings 1000000 $(ARGS)
-
-fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
-	@$(BIN)/python -m tests.fleet $(ARGS)
-
 chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -49,17 +42,24 @@ chaos-short: $(READY)-dev ## the same with 30 faults and 2,000 jobs; three minut
 mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a copy and see each one caught; three minutes
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
-	@$(BIN)/python -m tests.soak $(ARGS)
-
-failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
-	@$(BIN)/python -m tests.failover $(ARGS)
-
 model: $(READY)-dev ## compare the stores with a small model in 20,000 random orders of events, two hours
 	@$(BIN)/python -m tests.model $(ARGS)
 
 fuzz: $(READY)-dev ## write 100,000 documents of nonsense into live servers, cut job files at every byte; half an hour
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+failover: $(READY)-dev ## break a replica set of three under two servers at work, twenty times; five minutes
+	@$(BIN)/python -m tests.failover $(ARGS)
+
+fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
+	@$(BIN)/python -m tests.fleet $(ARGS)
+
+oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judge 1,000,000 strings
+	@$(BIN)/python -m tests.oracle cases 100000 $(ARGS)
+	@$(BIN)/python -m tests.oracle strings 1000000 $(ARGS)
+
+soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)
