@@ -363,7 +363,8 @@ class World:
         await asyncio.gather(*(self.bench.jobs.arm(TICK, arming, create=True) for _ in range(act.together)))
         holder = self.model.holder(TICK)
         if holder is None:
-            (stored,) = self.bench.place.jobs.find({"name": TICK, "type": "single"}, {"_id": 1})
+            stored, *others = self.bench.place.jobs.find({"name": TICK, "type": "single"}, {"_id": 1})
+            assert not others, f"{TICK} has several holders"
             holder = self.model.jobs[stored["_id"]] = Job(name=TICK, kind=Kind.HOLDER, status=model.Status.SCHEDULED)
         first = self.model.now + INTERVAL
         self.model.arm(holder, key, first, enabled=self.enabled, afresh=act.afresh)
