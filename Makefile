@@ -15,12 +15,12 @@ CRONITER := 2.0.7
 OLDEST   := $(VENV)/croniter-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest oracle fleet interop check bench bench-peers clean
+.PHONY: help run test test-oldest oracle fleet shutdown-matrix interop check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@printf 'jobserver: a job server on MongoDB\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  PYTHON=python3.12 chooses the interpreter, ARGS="..." is handed on to the program.\n'
 
 run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; Ctrl-C ends both
@@ -39,6 +39,9 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 fleet: $(READY)-dev ## prove that eight servers, two of them killed, run each occurrence once or record it; six minutes
 	@$(BIN)/python -m tests.fleet $(ARGS)
+
+shutdown-matrix: $(READY)-dev ## end servers by every signal in every state, 55 ways; ARGS='--repeat 10', seven minutes for one
+	@$(BIN)/python -m tests.shutdown $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

@@ -270,6 +270,10 @@ class ServerProcess:
         records = [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
         return [record for record in records if record.get("event") == event and fields.items() <= record.items()]
 
+    def text(self) -> str:
+        """All that it has written, stderr included."""
+        return self._log.read_text()
+
     @property
     def id(self) -> str:
         """Under which id it has registered."""
