@@ -20,7 +20,7 @@ OLDEST   := $(VENV)/croniter-oldest
 
 help: ## show this list
 	@printf 'jobserver: a job server on MongoDB\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  PYTHON=python3.12 chooses the interpreter, ARGS="..." is handed on to the program.\n'
 
 run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; Ctrl-C ends both
@@ -60,6 +60,9 @@ oracle: $(READY)-dev ## compare 100,000 schedules with a walk through time, judg
 
 soak: $(READY)-dev ## prove that nothing grows in an hour of work, kills and edits; ARGS='--minutes 10' is the short form
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+shutdown-matrix: $(READY)-dev ## end servers by every signal in every state, 55 ways; ARGS='--repeat 10', seven minutes for one
+	@$(BIN)/python -m tests.shutdown $(ARGS)
 
 interop: $(READY)-dev ## run what the real Pulse library wrote, and let it read the outcome; needs Node.js
 	@$(BIN)/python -m pytest tests/interop $(ARGS)

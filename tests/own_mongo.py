@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
 
 from jobserver.embedded import EmbeddedMongo
+from jobserver.embedded.binary import find_mongod
 
 
 class OwnMongo:
@@ -42,3 +50,43 @@ class OwnMongo:
 
     def _started(self) -> EmbeddedMongo:
         return EmbeddedMongo.start(self._directory, cache_gb=0.25, extra_args=self._extra_args)
+
+
+@contextmanager
+def standalone(directory: Path, *arguments: str) -> Iterator[str]:
+    """A mongod that is no replica set."""
+    directory.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        find_mongod(),
+        "--dbpath",
+        directory,
+        "--port",
+        port,
+        "--bind_ip",
+        "127.0.0.1",
+        "--nounixsocket",
+        *arguments,
+    ]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL) as process:
+        try:
+            yield f"mongodb://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def forgetful(directory: Path) -> Iterator[str]:
+    """A replica set of one whose oplog holds a megabyte."""
+    with standalone(directory, "--replSet", "rs0", "--oplogSize", "1") as uri:
+        address = uri.removeprefix("mongodb://")
+        with MongoClient[dict[str, Any]](f"{uri}/?directConnection=true") as client:
+            members = [{"_id": 0, "host": address}]
+            client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
+            deadline = time.monotonic() + 30
+            while not client.admin.command("hello")["isWritablePrimary"]:
+                assert time.monotonic() < deadline, "it became no primary"
+                time.sleep(0.05)
+        yield f"{uri}/?replicaSet=rs0"

@@ -295,6 +295,10 @@ class ServerProcess:
         """All log records so far."""
         return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if _is_whole(line)]
 
+    def text(self) -> str:
+        """All that it has written, stderr included."""
+        return self._log.read_text()
+
     @property
     def id(self) -> str:
         """Under which id it has registered."""

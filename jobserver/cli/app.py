@@ -32,9 +32,12 @@ Exit codes:
     0  ended in order: SIGTERM or SIGINT, and everything was given back
     1  could not start: settings, or no MongoDB and --no-wait
     2  wrong usage
+   69  MongoDB was away, or a job did not let go: others recover what this server held
    70  a fault of jobserver itself, or workers that keep dying
    75  has done enough (recycle_after_runs, recycle_memory): start it again; never under --workers
   130  hurried by a second signal: what still ran was cut off and given back
+  131  the same by SIGQUIT, at once; where each thread stood is on stderr
+  137  workers were killed: by a third signal, or because they did not end in time
 """
 
 app = typer.Typer(
@@ -97,7 +100,8 @@ def start(
     """Run jobs until SIGTERM or Ctrl-C; without mongodb.uri, with a MongoDB of its own.
 
     On a terminal it shows what was found and each run as it ends; elsewhere it writes JSON log lines to stdout.
-    The first signal lets running jobs end within shutdown_grace, a second one cuts that short.
+    The first signal lets running jobs end within shutdown_grace, a second one cuts that short. Five seconds later
+    it has ended, whatever happens.
     """
     from jobserver.cli.commands.start import StartOptions, start
 

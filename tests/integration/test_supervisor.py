@@ -127,18 +127,6 @@ def test_ctrl_c_reaches_the_supervisor_alone(project: Project, project_db: Db) -
     assert project_db.jobRuns.count_documents({"status": "completed"}) == 1
 
 
-def test_workers_end_in_order_when_their_supervisor_is_killed(project: Project, project_db: Db) -> None:
-    project.job("long", LONG)
-    server = supervised(project, 2)
-    workers = [psutil.Process(pid) for pid in workers_of(project)]
-    project.asked("run", "api:long", "--data", '{"seconds": 1}')
-    eventually(project_db.begun.find_one)
-    server.told(signal.SIGKILL)
-    eventually(lambda: not any(worker.is_running() for worker in workers))
-    assert project_db.jobRuns.count_documents({"status": "completed"}) == 1
-    assert (locks(project_db), project_db.jobServers.count_documents({})) == (0, 0)
-
-
 def test_a_worker_that_somebody_ends_in_order_is_replaced_at_once(project: Project, project_db: Db) -> None:
     project.job("long", LONG)
     server = supervised(project, 2)
@@ -322,8 +310,16 @@ while True: time.sleep(0.05)
 """
 
 
-async def test_a_third_signal_kills_what_does_not_listen(tmp_path: Any) -> None:
-    running = asyncio.create_task(run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1))
+async def test_a_third_signal_kills_what_does_not_listen_and_counts_no_crash(tmp_path: Any) -> None:
+    taken: list[str | None] = []
+
+    def hand_on(_pid: int, reason: str | None) -> Sequence[TakenBack]:
+        taken.append(reason)
+        return ()
+
+    running = asyncio.create_task(
+        run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1, hand_on=hand_on)
+    )
     await asyncio.to_thread(eventually, begun(tmp_path, 1))
     for told in (1, 2):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -332,6 +328,24 @@ async def test_a_third_signal_kills_what_does_not_listen(tmp_path: Any) -> None:
         )
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 10) == 137
+    assert taken == [None]
+
+
+@pytest.mark.parametrize(("codes", "worst"), [((130, 69), 69), ((0, 130), 130), ((69, 70), 70), ((131, 130), 131)])
+async def test_the_worst_of_the_workers_exit_codes_is_the_supervisors(
+    codes: tuple[int, int], worst: int, tmp_path: Path
+) -> None:
+    script = (
+        f"here, codes = {str(tmp_path)!r}, {codes}\n"
+        "def end(*_): os._exit(codes[int(os.environ['JOBSERVER_WORKER']) - 1])\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "open(os.path.join(here, str(os.getpid())), 'w')\n"
+        "while True: time.sleep(0.05)\n"
+    )
+    running = asyncio.create_task(run_supervisor(worker(script)))
+    await asyncio.to_thread(eventually, begun(tmp_path, 2))
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == worst
 
 
 async def test_what_does_not_end_in_time_is_killed_with_all_it_started(tmp_path: Any) -> None:

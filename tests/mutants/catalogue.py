@@ -50,7 +50,7 @@ WITHOUT_THE_FENCE = (
             Edit(
                 path="store/locks.py",
                 old="self._jobs.update_many({**HELD, **which, **seen}, change)",
-                new="self._jobs.update_many(seen, change)",
+                new="self._jobs.update_many({'_id': seen['_id']}, change)",
             ),
         ),
         tests=(

@@ -9,6 +9,7 @@ from itertools import product
 GRACE = {"idle": 20.0, "busy": 20.0, "over grace": 0.5, "claiming": 1.0, "MongoDB away": 1.0}
 BEYOND_GRACE = 5.0  # seconds: the promise
 ELSEWHERE_WITHIN = 2.0
+BACK_WITHIN = 5.0  # for others to see that MongoDB is back
 LEASE = 2.0  # of the server that ends; 30 by default
 LOST_WITHIN = 45.0 / 30.0 * LEASE + 2.0  # the promise for a lost host, with that lease; and reaping once a second
 
@@ -73,6 +74,12 @@ class Case:
         if self.told is Told.KILL_WORKER:
             return False
         return self.state is State.AWAY or (self.is_killed and self.workers == 1)
+
+    @property
+    def elsewhere_within(self) -> float:
+        """Seconds until all that it held has begun elsewhere."""
+        outage = BACK_WITHIN if self.state is State.AWAY else 0.0
+        return outage + (LOST_WITHIN if self.leaves_locks else ELSEWHERE_WITHIN)
 
     @property
     def codes(self) -> set[int]:

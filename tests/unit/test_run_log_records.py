@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobserver.runlogs.caps import Caps, Drop, Gate
@@ -108,6 +108,7 @@ def test_a_huge_list_is_not_walked_to_its_end() -> None:
     assert walked < 10_000
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text(max_size=3_000),
     st.dictionaries(

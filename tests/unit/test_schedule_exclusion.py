@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobserver.errors import ScheduleError
@@ -122,6 +122,7 @@ ENTRIES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ENTRIES, max_size=8))
 def test_an_exclusion_is_the_union_of_its_entries_and_survives_being_stored(entries: list[str]) -> None:
     exclusion = Exclusion.parse(entries)

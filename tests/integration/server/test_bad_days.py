@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,9 @@ import pytest
 from pymongo import MongoClient
 
 from jobserver import JobServer
-from jobserver.embedded.binary import find_mongod
 from jobserver.errors import DatabaseError
 from jobserver.store.transitions import MAX_CRASHES
-from tests.own_mongo import OwnMongo
+from tests.own_mongo import OwnMongo, standalone
 from tests.project import LEASE, Project, Records, scratch_project, until
 
 # Gates and notes are files here: the database is away.
@@ -245,18 +241,3 @@ async def test_a_mongodb_without_change_streams_is_polled_and_the_log_says_so_on
 
 def has_concurrency(server: JobServer, name: str, concurrency: int) -> bool:
     return bool(server.jobs[name].settings.concurrency == concurrency)
-
-
-@contextmanager
-def standalone(directory: Path) -> Iterator[str]:
-    """A mongod that is no replica set."""
-    directory.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [find_mongod(), "--dbpath", directory, "--port", port, "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL) as process:
-        try:
-            yield f"mongodb://127.0.0.1:{port}"
-        finally:
-            process.terminate()

@@ -157,21 +157,41 @@ async def test_a_second_signal_ends_the_grace_period_and_the_exit_code_says_so(p
     assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
 
 
-async def test_five_signals_in_a_row_do_no_harm(project: Project) -> None:
-    process, ids = await busy_server(project, ASYNC, shutdown_grace="10 minutes")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
-        process.send(number)
-    assert await process.exit_code() in (0, 130)  # signals that the kernel has merged into one are one
+async def test_quit_ends_it_at_once_and_shows_where_every_thread_stands(project: Project) -> None:
+    process, ids = await busy_server(project, DEAF_THREAD, shutdown_grace="10 minutes")
+    process.send(signal.SIGQUIT)
+    assert await process.exit_code() == 131
     assert nothing_is_locked(project)
     assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
+    assert "at_gate_in_thread(db)" in process.text()
 
 
-async def test_ctrl_c_is_the_same_as_sigterm(project: Project) -> None:
-    process, ids = await busy_server(project, ASYNC, shutdown_grace=100)
-    process.send(signal.SIGINT)
+async def test_a_job_that_holds_the_event_loop_does_not_keep_a_server_that_is_told_to_end(project: Project) -> None:
+    source = """
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    async def run(self, db, context):
+        await note(db, run=context.run_id)
+        time.sleep(600)  # this very line
+"""
+    process, _ = await busy_server(project, source, runs=1, shutdown_grace=0)
+    process.send(signal.SIGTERM)
+    assert await process.exit_code() == 69
+    assert "this very line" in process.text()
+
+
+async def test_a_thread_that_a_job_has_left_behind_does_not_keep_its_server(project: Project) -> None:
+    source = """
+class Leaves(Job):
+    schedule = "manual"
+    def run(self):
+        threading.Thread(target=time.sleep, args=(600,)).start()
+"""
+    name = project.job("leaves", source)
+    process = await project.process().started()
+    await project.ran(name)
+    process.send(signal.SIGTERM)
     assert await process.exit_code() == 0
-    assert nothing_is_locked(project)
-    assert {project.document(id_)["status"] for id_ in ids} == {"queued"}
 
 
 async def test_a_signal_while_the_server_starts_ends_it_in_order(project: Project) -> None:

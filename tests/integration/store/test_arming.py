@@ -11,8 +11,9 @@ import pytest
 from jobserver.schedule import Schedule
 from jobserver.store.arming import Arming
 from jobserver.store.expressions import NOW, from_now
+from jobserver.store.indexes import ensure_indexes
 from jobserver.store.recurrence import first_moment, pulse_fields
-from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim_one, completed, lane, to_retry
+from tests.stores import FAR_AHEAD, LONG_AGO, NAMES, Store, Workplace, claim_one, completed, lane, to_retry
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -332,3 +333,13 @@ def test_the_first_moment_of_every_kind_of_schedule(schedule: str, expected: Any
 )
 def test_pulse_is_told_what_it_has_words_for(schedule: str, interval: Any, zone: Any) -> None:
     assert pulse_fields(Schedule.parse(schedule)) == {"repeatInterval": interval, "repeatTimezone": zone}
+
+
+async def test_a_holder_is_made_once_also_where_somebody_has_dropped_the_collection(place: Workplace) -> None:
+    async with place.several(8) as stores:
+        for _ in range(10):
+            place.db.drop_collection(place.jobs.name)
+            await asyncio.gather(*(arm(store) for store in stores))
+            assert place.jobs.count_documents({}) == 1
+            assert "one_holder" in place.jobs.index_information()
+    ensure_indexes(place.db, NAMES)

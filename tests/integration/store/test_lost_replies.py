@@ -11,7 +11,7 @@ import pytest
 from jobserver import JobClient, SyncJobClient
 from jobserver.errors import DatabaseError
 from jobserver.store.arming import Arming
-from jobserver.store.claims import ClaimInDoubt
+from jobserver.store.claims import LONGEST_CLAIM, ClaimInDoubt
 from jobserver.store.connection import async_client
 from jobserver.store.states import Transition
 from tests.faults import failing
@@ -82,6 +82,20 @@ async def test_a_claim_that_no_majority_has_confirmed_in_time_is_in_doubt(place:
             with pytest.raises(ClaimInDoubt) as doubt:
                 await claim(store)
             assert len(await store.claims.verify(doubt.value.claim)) == 3
+
+
+@pytest.mark.parametrize("count", [1, 5])
+async def test_a_claim_that_takes_too_long_is_ended_by_mongodb_and_never_carried_out_later(
+    place: Workplace, count: int
+) -> None:
+    place.put_many(count)
+    held = {"blockConnection": True, "blockTimeMS": int(LONGEST_CLAIM * 1000) + 500}
+    with failing(place.db.client, "update", "findAndModify", times=1, **held) as app_name:
+        async with place.store(app_name=app_name) as store:
+            with pytest.raises(ClaimInDoubt):
+                await claim(store)
+    # Switching it off has waited for the command that was held.
+    assert place.jobs.count_documents({"lockToken": {"$exists": True}}) == 0
 
 
 async def test_a_claim_that_never_reached_mongodb_has_locked_nothing(place: Workplace) -> None:
