@@ -32,6 +32,7 @@ from tests.skew import skewed
 
 OBEYED = 10.0  # seconds after which every server obeys an edit
 SHOWN = 3.0  # seconds in which a server that does not would have claimed
+CUSTOMERS = 4
 STEADY = 30.0  # jobs per second while faults come one by one
 ALONE = 3.0  # seconds from one to the next
 LAST = 20  # jobs that are enqueued while theirs is paused
@@ -130,7 +131,7 @@ class Chaos:
             nodes=nodes,
             network=network,
             hosts=hosts,
-            customers=[network.way(), network.way()],
+            customers=[network.way() for _ in range(CUSTOMERS)],
             lease=self._plan.lease,
             stopping=self._over,
         )

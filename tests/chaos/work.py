@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -144,7 +145,7 @@ class Customer(threading.Thread):
     ) -> None:
         super().__init__(name=f"customer {numbers.start}", daemon=True)
         self._uri, self._database, self._numbers, self._stopping = uri, database, numbers, stopping
-        self._pause = seconds / max(1, len(numbers))
+        self._rate = len(numbers) / seconds
         self._dice = random.Random(seed)
         self.accepted: list[str] = []
         self.refused = 0
@@ -153,11 +154,13 @@ class Customer(threading.Thread):
         """One by one, and now and then many at once."""
         with MongoClient[Any](self._uri, tz_aware=True, serverSelectionTimeoutMS=3000, timeoutMS=10_000) as client:
             jobs = SyncJobClient(client[self._database])
-            numbers = iter(self._numbers)
+            numbers, done, began = iter(self._numbers), 0, time.monotonic()
             while batch := list(self._batch(numbers)):
                 with self._counted(len(batch)):
                     self._enqueue(jobs, batch)
-                if self._stopping.wait(self._pause * len(batch)):
+                done += len(batch)
+                # What an outage has kept waiting is made up for.
+                if self._stopping.wait(max(0.0, began + done / self._rate - time.monotonic())):
                     return
 
     def _batch(self, numbers: Iterator[int]) -> Iterator[tuple[str, dict[str, Any]]]:
