@@ -27,7 +27,7 @@ from jobserver.store.listener import Listener
 
 # A server ends within five seconds after the grace period, whatever MongoDB and the jobs do; this is its share of them.
 LAST_GRACE = timedelta(seconds=2)  # from telling the runs that the server shuts down to stopping them
-BEYOND_GRACE = 3.0  # seconds after the grace period until what is not stored and given back is left to others
+BEYOND_GRACE = 2.6  # seconds after the grace period until what is not stored and given back is left to others
 LAST_CLAIM = LONGEST_CLAIM + 0.3  # seconds for the claim under way
 LAST_TRY = 0.3  # seconds that giving back has at the least
 LOOK_FOR_STUCK = 1.0
