@@ -79,7 +79,7 @@ def standalone(directory: Path, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def forgetful(directory: Path) -> Iterator[str]:
-    """A replica set of one whose oplog holds a megabyte; only what a checkpoint covers is cut off, so they come often."""
+    """A replica set of one whose oplog holds a megabyte; it is cut off at checkpoints, so they come often."""
     with standalone(directory, "--replSet", "rs0", "--oplogSize", "1", "--syncdelay", "1") as uri:
         address = uri.removeprefix("mongodb://")
         with MongoClient[dict[str, Any]](f"{uri}/?directConnection=true") as client:
