@@ -79,8 +79,8 @@ def standalone(directory: Path, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def forgetful(directory: Path) -> Iterator[str]:
-    """A replica set of one whose oplog holds a megabyte."""
-    with standalone(directory, "--replSet", "rs0", "--oplogSize", "1") as uri:
+    """A replica set of one whose oplog holds a megabyte; it is cut off at checkpoints, so they come often."""
+    with standalone(directory, "--replSet", "rs0", "--oplogSize", "1", "--syncdelay", "1") as uri:
         address = uri.removeprefix("mongodb://")
         with MongoClient[dict[str, Any]](f"{uri}/?directConnection=true") as client:
             members = [{"_id": 0, "host": address}]

@@ -137,7 +137,7 @@ class _Proof:
             lease=int(LEASE * 1000),
             default_concurrency=5 if self._case.workers == 1 else 1,
             shutdown_grace=int(self._case.grace * 1000),
-        ).started()
+        ).started(within=PATIENCE)
         self._ground.stop_standby()
         victim = await self._bring_into_state()
         if victim is not None:
