@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bson import Decimal128, ObjectId
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobserver.words import clock, due, one_line, plain, printable, printable_json, relative, took, value, when
@@ -122,6 +122,7 @@ def test_text_that_would_steer_a_terminal_is_shown_by_its_codes(text: str, shown
     assert printable(text) == shown
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text()))
 def test_json_that_is_printable_says_the_same(anything: Any) -> None:
     encoded = printable_json(json.dumps(anything, indent=1, ensure_ascii=False))
