@@ -131,11 +131,18 @@ class _Proof:
         self._lost: list[Any] = []
 
     async def carry_out(self) -> Verdict:
+        try:
+            await self._carry_out()
+        except AssertionError as error:
+            self._violated(f"it came to nothing: {error}")
+        return self._verdict
+
+    async def _carry_out(self) -> None:
         server = await self._project.process(
             workers=self._case.workers,
             environ={**os.environ, MARK: self._mark},
             lease=int(LEASE * 1000),
-            default_concurrency=5 if self._case.workers == 1 else 1,
+            default_concurrency=5 if self._case.workers == 1 else 2,  # where one is killed, others have room
             shutdown_grace=int(self._case.grace * 1000),
         ).started(within=PATIENCE)
         self._ground.stop_standby()
@@ -145,7 +152,6 @@ class _Proof:
         await self._end(server)
         await self._look_for_locks()
         await self._look_elsewhere()
-        return self._verdict
 
     def clean_up(self) -> None:
         """Whatever the proof found wrong, the next one begins without it."""
@@ -185,7 +191,7 @@ class _Proof:
             self._ground.mongo.go_on()
 
     async def _begin_runs(self) -> None:
-        """One of each kind in each process."""
+        """One of each kind for each process."""
         self._ids = [self._project.enqueue(name) for name in self._gate.names * self._case.workers]
         await until(lambda: len(self._gate.begun()) == len(self._ids), within=PATIENCE)
 
@@ -242,11 +248,7 @@ class _Proof:
             if number:
                 await asyncio.sleep(BETWEEN_SIGNALS)
             server.send(SIGNALS[self._case.told])
-        if (
-            self._case.state is State.BUSY
-            and not self._case.is_hurried
-            and not (self._case.is_killed and self._case.workers == 1)
-        ):
+        if self._may_end_in_order():
             await until(lambda: server.records("waiting for runs"), within=PATIENCE)
             self._gate.open()
         try:
