@@ -27,7 +27,7 @@ run: $(READY)-run ## start a server on the example jobs, with its own MongoDB; C
 	@exec $(BIN)/jobserver start $(ARGS)
 
 test: $(READY)-dev ## run every test on a real MongoDB
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-oldest: $(OLDEST)/.ready-$(CRONITER) ## test the schedules on the oldest croniter that is allowed
 	@PYTHONPATH=$(OLDEST) $(BIN)/python -c 'from importlib.metadata import version; assert version("croniter") == "$(CRONITER)"'

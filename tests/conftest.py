@@ -20,6 +20,8 @@ from pymongo.read_concern import ReadConcern
 from jobserver.embedded import EmbeddedMongo
 from tests.faults import MONGOD_DIRECTORY
 
+LONG = {"test_model.py", "test_nonsense.py", "test_shutdown_matrix.py", "test_broken_streams.py", "test_failover.py"}
+
 
 def pytest_configure() -> None:
     """One directory for the whole session; pytest-xdist's workers inherit the variable and so share its mongod."""
@@ -31,6 +33,11 @@ def pytest_unconfigure() -> None:
     """Runs last, and in the process that made the directory: every worker has ended."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ.pop(MONGOD_DIRECTORY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes goes first, so that nobody waits for it alone in the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.hookimpl(tryfirst=True)
