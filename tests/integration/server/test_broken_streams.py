@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
-from tests.lossy_proxy import LossyProxy
 
 from jobserver import JobServer
 from jobserver.manager import watching
 from jobserver.runner.pulse import restoring
+from tests.network import Network
 from tests.own_mongo import forgetful
 from tests.project import Project, Records, scratch_project, until
 
@@ -114,20 +114,21 @@ async def test_a_stream_that_falls_silent_is_made_up_for_by_the_look_at_everythi
 ) -> None:
     monkeypatch.setattr(watching, "FULL_LOOK", 2.0)  # of 60 seconds
     name = project.job("noted", schedule="0 0 1 1 *")
-    async with LossyProxy(project.uri).listening() as proxy:
+    with Network.start(project.uri) as network:
+        way = network.way()
         settings = project.settings()
-        settings["mongodb"]["uri"] = proxy.uri
+        settings["mongodb"]["uri"] = way.uri
         server = await JobServer.create(None, None, None, settings)
         try:
             await server.start()
-            proxy.silence("getMore")
+            way.lose_reply("getMore", times=float("inf"), hang=True)
             project.edit(name, {"$set": {"concurrency": 2}})  # wakes the streams, whose next question is not answered
-            await until(lambda: proxy.silenced >= 1)
+            await until(lambda: way.lost)
             project.edit(name, {"$set": {"concurrency": 7}})
             await until(partial(agreed, [server], name, 7), within=10)
             await project.ran(name)
         finally:
-            proxy.speak()
+            way.heal()
             await server.shutdown()
     assert server.exit_code == 0
 
