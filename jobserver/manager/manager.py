@@ -28,6 +28,7 @@ from jobserver.manager.overrides import (
     settings_in_force,
 )
 from jobserver.runner.interfaces import JobRunner
+from jobserver.store.codec import is_text
 from jobserver.store.configs import ConfigFull, ConfigStore, request_under_way
 
 Config = Mapping[str, Any]
@@ -182,9 +183,7 @@ class JobManager:
 
     async def _apply_documents(self) -> None:
         documents: dict[Any, Config] = {
-            name: document
-            for document in await self._configs.read_all()
-            if isinstance(name := document.get("jobName"), str)
+            name: document for document in await self._configs.read_all() if is_text(name := document.get("jobName"))
         }
         for name, managed in list(self._jobs.items()):
             document = documents.get(name, {})

@@ -57,7 +57,7 @@ def parse_overrides(document: Mapping[str, Any]) -> Overrides:
             values[name] = parse(document[name], name)
         except ConfigError as error:
             errors.append(error)
-    if not isinstance(document.get("jobName", ""), str):  # to MongoDB a list is whatever any of its items is
+    if type(document.get("jobName", "")) is not str:  # to MongoDB a list is whatever any of its items is
         errors.append(ConfigError("jobName", f"{excerpt(document['jobName'])} is not the name of one job"))
     errors += _misspelt(document)
     return Overrides(values=values, errors=tuple(errors))

@@ -25,6 +25,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store import task_transitions
+from jobserver.store.codec import is_text
 from jobserver.store.connection import Document, what_mongodb_said
 from jobserver.store.expressions import NOW, Expression, literal
 from jobserver.store.runs import cancelled_document
@@ -104,7 +105,7 @@ def follow(
             if step.again:
                 look_again.append(group[0]["startAfter"])
             if step.wakes:
-                woken.update(child["name"] for child in group if isinstance(child.get("name"), str))
+                woken.update(child["name"] for child in group if is_text(child.get("name")))
         if not look_again:
             break
         parents = look_again

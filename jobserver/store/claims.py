@@ -20,6 +20,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.admission import Admission
 from jobserver.store.candidates import READ_AHEAD, WHOLE, Candidate, Candidates, Share
+from jobserver.store.codec import is_text
 from jobserver.store.connection import AsyncJobs, Document, bounded, what_mongodb_said
 from jobserver.store.documents import ClaimedJob, Lane
 from jobserver.store.due import read_due
@@ -188,7 +189,7 @@ class ClaimStore:
             owners = await self._jobs.distinct("lockedBy", held)
         except PyMongoError:  # the next collision asks again
             return
-        servers = sorted({owner, *(other for other in owners if isinstance(other, str))})
+        servers = sorted({owner, *(other for other in owners if is_text(other))})
         self._candidates.divide(Share(servers.index(owner), len(servers)))
 
     async def _lock_alone(self, claim: Claim, lanes: Sequence[Lane], owner: str) -> Claim:
@@ -240,7 +241,7 @@ def as_claimed(document: Document) -> ClaimedJob:
     name = document.get("name")
     return ClaimedJob(
         id=id_,
-        name=name if isinstance(name, str) else "",
+        name=name if is_text(name) else "",
         token=document["lockToken"],
         fence=fence,
         attempt=_whole(document.get("attempt")),

@@ -13,6 +13,7 @@ from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.admission import needed, slots_of
 from jobserver.store.candidates import Candidate
+from jobserver.store.codec import key_of
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import Lane
 from jobserver.store.expressions import NOW, either, literal
@@ -67,7 +68,7 @@ async def count_oversized(jobs: AsyncJobs, usual: Mapping[str, int], available_s
     """How many due documents of these jobs need more slots than that, by name. Raises DatabaseError."""
     try:
         cursor = await jobs.aggregate(oversized_pipeline(usual, available_slots))
-        return {group["_id"]: group["count"] for group in await cursor.to_list()}
+        return {key_of(group["_id"]): group["count"] for group in await cursor.to_list()}
     except PyMongoError as error:
         raise DatabaseError(f"due jobs could not be counted: {what_mongodb_said(error)}") from error
 

@@ -9,6 +9,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError, UnknownJob
 from jobserver.store import transitions
+from jobserver.store.codec import is_text
 from jobserver.store.collections import CollectionNames
 from jobserver.store.configs import RESET_FIELDS
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
@@ -65,7 +66,7 @@ class Editor:
             raise DatabaseError(
                 f"the configuration of {name} could not be edited: {what_mongodb_said(error)}"
             ) from error
-        raise UnknownJob(name, [other for other in known if isinstance(other, str)])
+        raise UnknownJob(name, [other for other in known if is_text(other)])
 
     def _revive(self, which: Document) -> int:
         try:

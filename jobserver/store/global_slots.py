@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.candidates import Candidate
+from jobserver.store.codec import is_text
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.documents import Lane
 
@@ -30,7 +31,7 @@ async def free_slots(jobs: AsyncJobs, lanes: Sequence[Lane]) -> Slots:
         found = await jobs.distinct("globalSlot", {"globalSlot": {"$gt": ""}})
     except PyMongoError as error:
         raise DatabaseError(f"the slots of limited jobs could not be read: {what_mongodb_said(error)}") from error
-    taken = {slot for slot in found if isinstance(slot, str)}  # a hand may have written anything
+    taken = {slot for slot in found if is_text(slot)}  # a hand may have written anything
     running = Counter(name for name, _, number in (slot.rpartition("#") for slot in taken) if number.isdigit())
     free: Slots = {}
     for name, limit in limits.items():

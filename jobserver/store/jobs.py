@@ -16,6 +16,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.arming import Arming, arm
+from jobserver.store.codec import is_text, key_of
 from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.documents import ABSENT, ClaimedJob, ErrorRecord, ProgressReport, Settlement
 from jobserver.store.expressions import BEGINNING, NOW
@@ -64,8 +65,8 @@ class JobStore:
             found = await self._jobs.find(claimed, {"lockToken": 1}).to_list()
         except PyMongoError as error:
             raise DatabaseError(f"locks could not be verified: {what_mongodb_said(error)}") from error
-        valid = {(_key(document["_id"]), document["lockToken"]) for document in found}
-        return [each for each in settlements if (_key(each.job.id), each.job.token) in valid]
+        valid = {(key_of(document["_id"]), key_of(document["lockToken"])) for document in found}
+        return [each for each in settlements if (key_of(each.job.id), each.job.token) in valid]
 
     async def touch(self, job: ClaimedJob, *, lock_lifetime: timedelta, report: ProgressReport | None = None) -> bool:
         """Extend the run's lock from now, with a progress report or without; False when the lock is lost."""
@@ -121,7 +122,7 @@ class JobStore:
     async def held_tokens(self, *, owner: str) -> set[str]:
         """The tokens of all that `owner` holds by MongoDB's word."""
         try:
-            return set(await self._jobs.distinct("lockToken", _held_by(owner)))
+            return {token for token in await self._jobs.distinct("lockToken", _held_by(owner)) if is_text(token)}
         except PyMongoError as error:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
 
@@ -224,7 +225,7 @@ class JobStore:
             found = await self._jobs.find(settled, {"settledBy": 1, "crashedToken": 1, "lockToken": 1}).to_list()
         except PyMongoError as error:
             raise DatabaseError(f"results could not be verified: {what_mongodb_said(error)}") from error
-        by_id = {_key(document["_id"]): document for document in found}
+        by_id = {key_of(document["_id"]): document for document in found}
         return [settlement for settlement in settlements if not _is_settled(settlement, by_id)]
 
 
@@ -239,7 +240,7 @@ def is_plain(settlement: Settlement) -> bool:
 
 
 def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
-    document = by_id.get(_key(settlement.job.id))
+    document = by_id.get(key_of(settlement.job.id))
     if document is None:
         return False
     match settlement.transition:
@@ -255,8 +256,3 @@ def _is_settled(settlement: Settlement, by_id: dict[Any, Document]) -> bool:
 
 def _held_by(owner: str) -> Document:
     return {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}, "lockedBy": owner}
-
-
-def _key(id_: Any) -> Any:
-    """An `_id` may be a sub-document, which Python cannot hash."""
-    return repr(id_) if isinstance(id_, dict) else id_

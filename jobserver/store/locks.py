@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError, WriteError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.claims import as_claimed
+from jobserver.store.codec import is_text
 from jobserver.store.connection import Document, SyncJobs, lacks_room, what_mongodb_said
 from jobserver.store.documents import ClaimedJob
 from jobserver.store.expressions import NOW, Expression, ago, is_moment
@@ -46,7 +47,7 @@ class LockStore:
         try:
             # Owners first: whoever claims later has registered before, and is then seen alive.
             owners = self._jobs.distinct("lockedBy", HELD)
-            named = {owner for owner in owners if isinstance(owner, str)}  # a hand may have written anything
+            named = {owner for owner in owners if is_text(owner)}  # a hand may have written anything
             dead = named - self._alive() if named else named
             return [job for owner in sorted(dead) if self._has_ended(owner) for job in self._reap_owner(owner)]
         except PyMongoError as error:
@@ -107,7 +108,7 @@ class LockStore:
 
     def _alive(self) -> set[Any]:
         found = self._servers.find({"$expr": self._lease_holds()}, {"_id": 1})
-        return {server["_id"] for server in found if isinstance(server["_id"], str)}
+        return {server["_id"] for server in found if is_text(server["_id"])}
 
     def _has_ended(self, owner: str) -> bool:
         """End this server's lease if it is over; whether there is none any more.

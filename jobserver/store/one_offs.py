@@ -16,6 +16,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from jobserver.errors import AlreadyAdded, DatabaseError, DataError, NameTaken, UnknownJob
 from jobserver.one_off import OneOff, OneOffState
+from jobserver.store.codec import is_text
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
 from jobserver.store.enqueue import Request, check_name, check_storable
 from jobserver.store.expressions import BEGINNING, NOW, literal
@@ -184,7 +185,7 @@ def _jobs(desk: Desk, names: Sequence[str | None] | None = None) -> Steps[list[s
     found = yield desk.configs.find(
         {} if names is None else {"jobName": {"$in": list(names)}}, {"jobName": 1}
     ).to_list()
-    return [each["jobName"] for each in found if isinstance(each.get("jobName"), str)]
+    return [each["jobName"] for each in found if is_text(each.get("jobName"))]
 
 
 def _insert(desk: Desk, request: OneOffRequest) -> Steps[Document | None]:

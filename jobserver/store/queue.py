@@ -18,6 +18,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, 
 from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
 from jobserver.store.clock import ServerClock
+from jobserver.store.codec import is_text
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
 from jobserver.store.enqueue import Request, check_name, check_storable, data_of, job_document
@@ -100,7 +101,7 @@ class Desk:
 
     def _learn_priorities(self, names: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
         """Remember what `jobConfigs` says, NORMAL for jobs that it does not know."""
-        found = {name: _priority(config) for config in configs if isinstance(name := config.get("jobName"), str)}
+        found = {name: _priority(config) for config in configs if is_text(name := config.get("jobName"))}
         until = time.monotonic() + PRIORITY_AGE
         for name in names:
             self._priorities[name] = (until, found.get(name, int(Priority.NORMAL)))

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 
 from jobserver.errors import DatabaseError, DataError
 from jobserver.store.admission import slots_of
+from jobserver.store.codec import is_text, key_of
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import Document, SyncDb, deciding_sync, what_mongodb_said
 from jobserver.store.due import oversized_pipeline
@@ -65,7 +66,7 @@ class Reader:
     def job_names(self) -> list[str]:
         """Every job that has a `jobConfigs` document."""
         with asking("which jobs there are"):
-            return sorted(name for name in self._configs.distinct("jobName") if isinstance(name, str))
+            return sorted(name for name in self._configs.distinct("jobName") if is_text(name))
 
     def jobs(self) -> list[JobView]:
         """Every job that has a `jobConfigs` document, by name."""
@@ -154,7 +155,7 @@ class Reader:
         with asking("servers"):
             running = self._held_by("$lockedBy")
             found = self._servers.aggregate([{"$set": {"alive": _LEASE_HOLDS}}, {"$sort": {"startedAt": 1, "_id": 1}}])
-            return [ServerView.of(server, running=running.get(_hashable(server["_id"]), 0)) for server in found]
+            return [ServerView.of(server, running=running.get(key_of(server["_id"]), 0)) for server in found]
 
     def counts(self) -> Counts:
         """How many job documents wait, run, gave up or hang."""
@@ -176,7 +177,7 @@ class Reader:
             configs = self._configs.find({"jobName": {"$gt": ""}}, {"jobName": 1, "slots": 1, "defaultConfig.slots": 1})
             usual = {config["jobName"]: _usual_slots(config) for config in _named(configs, "jobName")}
             grouped = self._jobs.aggregate(oversized_pipeline(usual, available_slots)) if usual else ()
-            return {group["_id"]: group["count"] for group in grouped if isinstance(group["_id"], str)}
+            return {group["_id"]: group["count"] for group in grouped if is_text(group["_id"])}
 
     def history(self, name: str, *, limit: int = 20) -> list[VersionView]:
         """The versions of a job's configuration, newest first."""
@@ -227,21 +228,21 @@ class Reader:
 
     def _held_by(self, key: str) -> dict[Any, int]:
         grouped = self._jobs.aggregate([{"$match": HELD}, {"$group": {"_id": key, "count": {"$sum": 1}}}])
-        return {_hashable(group["_id"]): group["count"] for group in grouped}
+        return {key_of(group["_id"]): group["count"] for group in grouped}
 
     def _applied_values(self) -> dict[str, Document]:
         # Along the index one_per_version, as below.
         newest = self._history.aggregate(
             [{"$sort": {"jobName": 1, "version": -1}}, {"$group": {"_id": "$jobName", "v": {"$first": "$values"}}}]
         )
-        return {_hashable(group["_id"]): group["v"] for group in newest if isinstance(group.get("v"), dict)}
+        return {key_of(group["_id"]): group["v"] for group in newest if isinstance(group.get("v"), dict)}
 
     def _newest_runs(self) -> dict[str, RunView]:
         # Sort and $first along the index newest_per_job: one key per name is read, however long the history.
         newest = self._runs.aggregate(
             [{"$sort": {"name": 1, "startedAt": -1}}, {"$group": {"_id": "$name", "run": {"$first": "$$ROOT"}}}]
         )
-        return {_hashable(group["_id"]): RunView.of(group["run"]) for group in newest}
+        return {key_of(group["_id"]): RunView.of(group["run"]) for group in newest}
 
 
 @contextmanager
@@ -312,9 +313,4 @@ def _changes(entries: Any) -> tuple[Change, ...]:
 
 def _named(found: Iterable[Document], field: str) -> list[Document]:
     """Those whose name is one: to MongoDB a list is whatever any of its items is."""
-    return [each for each in found if isinstance(each.get(field), str)]
-
-
-def _hashable(value: Any) -> Any:
-    """A field that a hand has written may be a list or a mapping."""
-    return repr(value) if isinstance(value, dict | list) else value
+    return [each for each in found if is_text(each.get(field))]

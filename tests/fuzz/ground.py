@@ -13,7 +13,14 @@ from typing import Any
 from tests.project import Document, Project, ServerProcess, until
 
 CANARY, LAST = "canary", "zz_last"
-NO_RECORDS = ("internal fault", "settling broke", "mongodb away", "run history not stored", "handler failed")
+NO_RECORDS = (
+    "internal fault",
+    "settling broke",
+    "mongodb away",
+    "run history not stored",
+    "handler failed",
+    "chore failed",
+)
 WITHIN = 60.0  # seconds for a canary on a busy machine
 LONGEST_LINE = 64 * 1024
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobserver.runner.pulse.wakeups import Wakeups
 from jobserver.store.clock import ServerClock
+from jobserver.store.codec import is_text
 
 HORIZON = timedelta(minutes=10)  # what is due later is left to polling
 
@@ -21,7 +22,7 @@ class JobHints:
     def hear(self, event: Any) -> None:
         """Wake the claim for the document's job, at the moment it is due."""
         name, due = event.get("name"), event.get("nextRunAt")
-        if not isinstance(name, str) or not isinstance(due, datetime):
+        if not is_text(name) or not isinstance(due, datetime):
             return
         delay = due - self._clock.now()
         if delay <= HORIZON:

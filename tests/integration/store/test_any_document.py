@@ -34,6 +34,7 @@ pytestmark = pytest.mark.timeout(120)
 
 EXAMPLES = 50  # of three to eight documents each
 NOTHING: Any = None
+HELD = {"nextRunAt": LONG_AGO, "lockToken": "t", "lockedAt": LONG_AGO, "lockedBy": "alive", "lockUntil": FAR_AHEAD}
 EVERY_MINUTE = Schedule.parse("* * * * *")
 
 VALUES = st.one_of(
@@ -201,6 +202,11 @@ def test_any_job_documents_leave_the_good_ones_their_way(
         {"name": "job", "nextRunAt": LONG_AGO, "data": "x" * (16 * 1024 * 1024 - 200)},
         {"_id": {"a": {"b.c": 1}}, "name": "job", "nextRunAt": LONG_AGO},
         {"_id": None, "name": "job", "nextRunAt": LONG_AGO},
+        {"_id": Code("x"), "name": "job", "nextRunAt": LONG_AGO},
+        {"_id": {"$ref": "c", "$id": {"a": 1}}, "name": "job", "nextRunAt": LONG_AGO},
+        {"name": "limited", **HELD, "globalSlot": Code("0")},
+        {"name": "job", **HELD, "lockedBy": Code("alive")},
+        {"name": Code("job"), "nextRunAt": LONG_AGO},
         {"name": "job", "nextRunAt": LONG_AGO, "data": {"$ref": "c", "$id": {"$db": 1}}},
     ],
     ids=lambda document: str(document)[:60],
