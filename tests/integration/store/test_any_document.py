@@ -204,7 +204,7 @@ def test_any_job_documents_leave_the_good_ones_their_way(
         {"_id": None, "name": "job", "nextRunAt": LONG_AGO},
         {"_id": Code("x"), "name": "job", "nextRunAt": LONG_AGO},
         {"_id": {"$ref": "c", "$id": {"a": 1}}, "name": "job", "nextRunAt": LONG_AGO},
-        {"name": "limited", **HELD, "globalSlot": Code("0")},
+        {"name": "limited", **HELD, "globalSlot": ["x", Code("0")]},
         {"name": "job", **HELD, "lockedBy": Code("alive")},
         {"name": Code("job"), "nextRunAt": LONG_AGO},
         {"name": "job", "nextRunAt": LONG_AGO, "data": {"$ref": "c", "$id": {"$db": 1}}},
