@@ -70,6 +70,8 @@ class JobCases:
 
     def __init__(self, random: Random) -> None:
         self._random, self._nonsense = random, Nonsense(random)
+        # MongoDB 6.0 itself aborts when an update by pipeline keeps a field in which a mapping has a key twice.
+        self._sole = Nonsense(random, repeats=False)
 
     def draw(self, number: int, batch: int, now: datetime) -> JobCase:
         """A real document of ours, of Pulse or of a hand, some of its fields spoilt."""
@@ -79,15 +81,15 @@ class JobCases:
         if random.random() < 0.9:
             fields["data"] = self._nonsense.value()
         for each in random.sample(FIELDS, random.randint(0, 4)):
-            fields[each] = self._nonsense.value()
+            fields[each] = self._sole.value()
         if random.random() < 0.08:
-            fields["name"] = self._nonsense.value()
+            fields["name"] = self._sole.value()
             name = value_of(fields["name"])
         if random.random() < 0.08:
-            fields["nextRunAt"] = self._nonsense.value()
+            fields["nextRunAt"] = self._sole.value()
             due = False
         if random.random() < 0.04:
-            id_ = self._nonsense.value()
+            id_ = self._sole.value()
             fields["_id"] = id_ if len(id_.payload) < LARGEST_ID else of("large")
         pairs: Pairs = [(key.encode(), item) for key, item in fields.items()]
         if random.random() < 0.3:

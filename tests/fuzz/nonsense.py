@@ -63,10 +63,10 @@ KEYS = [
 
 
 class Nonsense:
-    """Draws values; the same `random` gives the same ones."""
+    """Draws values; the same `random` gives the same ones. With `repeats` keys may come twice in a mapping."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, random: Random, *, repeats: bool = True) -> None:
+        self._random, self._repeats = random, repeats
 
     def value(self, levels: int = 3) -> Element:
         """Any value, seldom a large or a deep one."""
@@ -99,8 +99,9 @@ class Nonsense:
         return array(self._inner(levels) for _ in range(self._random.randint(0, 4)))
 
     def _mapping(self, levels: int) -> Element:
-        pairs = [(self.key(), self._inner(levels)) for _ in range(self._random.randint(0, 4))]
-        if pairs and self._random.random() < 0.2:
+        keys = [self.key() for _ in range(self._random.randint(0, 4))]
+        pairs = [(key, self._inner(levels)) for key in (keys if self._repeats else dict.fromkeys(keys))]
+        if pairs and self._repeats and self._random.random() < 0.2:
             pairs.append((pairs[0][0], self._inner(levels)))  # the same key again
         return mapping(pairs)
 
