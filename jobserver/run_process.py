@@ -22,7 +22,8 @@ from jobserver.execution.process.child import NotLoaded, run_once
 from jobserver.execution.process.orders import code_of
 from jobserver.execution.process.wire import receive
 from jobserver.execution.process.zygote import failure, serve
-from jobserver.scanner.loading import imported, load
+from jobserver.scanner.importing import imported
+from jobserver.scanner.loading import load
 from jobserver.scanner.rejection import FileRejected, traceback_from
 from jobserver.scanner.source_file import SourceFile, read_source
 from jobserver.scanner.sources import JobFile

@@ -13,6 +13,7 @@ from jobserver.definition import Code
 from jobserver.errors import DefinitionError
 from jobserver.job import Job
 from jobserver.scanner.handlers.handler import Handler
+from jobserver.scanner.importing import imported
 from jobserver.scanner.source_file import read_source
 from jobserver.scanner.sources import JobFile
 
@@ -50,8 +51,6 @@ def _function_of(code: Code) -> Callable[..., Any]:
 
 def _module_at(path: Path) -> ModuleType:
     """The file's module, imported once for every version of the file."""
-    from jobserver.scanner.loading import imported  # which validates job files, and so needs this module
-
     source = read_source(JobFile(path=path, category=CATEGORY))
     if source is None:
         raise DefinitionError(path=str(path), message="there is no such file any more")
