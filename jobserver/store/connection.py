@@ -38,6 +38,8 @@ _CLIENT_OPTIONS: dict[str, Any] = {
     # Who monitors a node gives up on it after this and a connect's time: what waits for one that stands still, or is
     # behind a network that swallows everything, goes on with its successor ten seconds later, not fifteen.
     "heartbeatFrequencyMS": 5_000,
+    # One question per node and look, not two. News of an election comes with the next command that fails, at once.
+    "serverMonitoringMode": "poll",
     "retryWrites": True,
     "retryReads": True,
 }

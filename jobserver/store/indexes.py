@@ -140,18 +140,25 @@ def run_indexes(retention: timedelta) -> list[IndexModel]:
 
 def create_indexes(collection: SyncJobs, indexes: list[IndexModel]) -> None:
     """Create what is missing of one collection's. Raises DatabaseError, IndexRefused once all others are made."""
-    first: IndexRefused | None = None
-    for index in indexes:
-        try:
-            collection.create_indexes([index])
-        except OperationFailure as refused:
-            if not _retention_changed(collection, index, refused):
-                first = first or IndexRefused(_why(collection, index, refused))
-        except PyMongoError as error:
-            said = what_mongodb_said(error)
-            raise DatabaseError(f"the indexes of {collection.full_name} could not be made: {said}") from error
-    if first is not None:
-        raise first
+    try:
+        refusals = _refusals(collection, indexes)
+    except PyMongoError as error:
+        said = what_mongodb_said(error)
+        raise DatabaseError(f"the indexes of {collection.full_name} could not be made: {said}") from error
+    if refusals:
+        raise refusals[0]
+
+
+def _refusals(collection: SyncJobs, indexes: list[IndexModel]) -> list[IndexRefused]:
+    """All by one command; where MongoDB refuses it, one by one, for it makes none if it refuses one."""
+    try:
+        collection.create_indexes(indexes)
+    except OperationFailure as refused:
+        if len(indexes) > 1:
+            return [each for index in indexes for each in _refusals(collection, [index])]
+        if not _retention_changed(collection, indexes[0], refused):
+            return [IndexRefused(_why(collection, indexes[0], refused))]
+    return []
 
 
 def _retention_changed(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> bool:
