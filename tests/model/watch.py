@@ -19,13 +19,13 @@ LOCK = ("lockToken", "lockedAt", "lockedBy", "lockUntil")
 
 
 class Watch:
-    """The invariants that span several looks."""
+    """The invariants that span several looks. `running`, by name, what a backup brings: no limit ever ends a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: Mapping[str, int] | None = None) -> None:
         self._claims: dict[Any, dict[int, str]] = {}  # the token of each claim of a document, by its fence
         self._fences: dict[Any, int] = {}
         self._accepted: set[tuple[Any, str]] = set()
-        self._ceilings: dict[str, int] = {}
+        self._ceilings = dict(running or {})
 
     def accepted(self, claimed: Claimed) -> None:
         """The end of this claim was stored: there is no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -383,7 +384,7 @@ class World:
         then, backup, documents = self._backup
         self.bench.restore(documents, age=self.model.now - then)
         self.model.jobs = deepcopy(backup)
-        self.watch = Watch()
+        self.watch = Watch(Counter(each["name"] for each in documents.values() if "lockToken" in each))
 
     # what comes meanwhile
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -158,12 +159,17 @@ async def test_a_slow_job_with_a_long_line_does_not_delay_another(project: Proje
 async def test_among_due_jobs_the_highest_priority_starts_first_then_the_earliest_due(project: Project) -> None:
     name, other = project.job("noted"), project.job("other")
     now = project.now()
-    before = [{"name": name, "priority": -10, "nextRunAt": now, "data": {"n": n}} for n in range(1000)]
-    project.jobs.insert_many({**document, "type": "normal", "status": "queued"} for document in before)
+    before = [(name, -10, n) for n in range(1000)]
     order = [(name, 10, "first"), (name, 0, "third"), (other, 5, "second"), (name, 0, "fourth")]
-    for number, (job, priority, word) in enumerate(order):
-        project.enqueue(job, {"n": word}, priority=priority, nextRunAt=project.now() if number else now)
+    documents = [
+        {"name": job, "type": "normal", "status": "queued", "priority": priority, "data": {"n": n}}
+        | {"nextRunAt": now - timedelta(minutes=1) + timedelta(milliseconds=number)}
+        for number, (job, priority, n) in enumerate([*before, *order])
+    ]
     async with project.server(max_concurrency=1, default_concurrency=1):
+        # At once, and for a server that knows both jobs: else it would begin with what it sees first.
+        with project.client.start_session() as session, session.start_transaction():
+            project.jobs.insert_many(documents, session=session)
         await until(lambda: len(project.notes()) >= 5)
     assert [note["data"]["n"] for note in project.notes()][:4] == ["first", "second", "third", "fourth"]
 

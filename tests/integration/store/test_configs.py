@@ -237,11 +237,25 @@ async def test_eight_servers_that_apply_the_same_edit_keep_one_version_of_it(pla
         ]
         for priority in (1, 2, 2, 3):
             document = {"jobName": "job", "priority": priority}
+            place.configs.replace_one({"jobName": "job"}, document, upsert=True)
             await asyncio.gather(*(keeper.keep("job", {"priority": priority}, document) for keeper in keepers))
     entries = list(place.history.find().sort("version"))
     assert [entry["values"]["priority"] for entry in entries] == [1, 2, 3]
     assert entries[1]["changes"] == [{"field": "priority", "from": 1, "to": 2}]
     assert entries[1]["by"].startswith("seen by server ")
+
+
+async def test_a_server_that_read_before_an_edit_does_not_take_it_back_in_the_history(place: Workplace) -> None:
+    async with place.config_stores(2) as stores:
+        behind, ahead = (HistoryKeeper(store=store, server=lambda: "server") for store in stores)
+        before, after = ({"jobName": "job", "priority": priority} for priority in (7, 8))
+        place.configs.insert_one(dict(before))
+        await ahead.keep("job", {"priority": 7}, before)
+        place.configs.replace_one({"jobName": "job"}, after)
+        await ahead.keep("job", {"priority": 8}, after)
+        await behind.keep("job", {"priority": 7}, before)
+        await behind.keep("job", {"priority": 8}, after)
+    assert [entry["values"]["priority"] for entry in place.history.find().sort("version")] == [7, 8]
 
 
 TORN: list[dict[str, Any]] = [
@@ -265,7 +279,9 @@ async def test_an_entry_that_a_hand_has_torn_does_not_count_and_stands_in_nobody
         assert applied.values == {"priority": 8}
         keeper = HistoryKeeper(store=store, server=lambda: "server")
         for priority in (10, 11):
-            await keeper.keep("job", {"priority": priority}, {"jobName": "job"})
+            document = {"jobName": "job", "priority": priority}
+            place.configs.replace_one({"jobName": "job"}, document, upsert=True)
+            await keeper.keep("job", {"priority": priority}, document)
         assert await HistoryKeeper(store=store, server=lambda: "another").last_good("job") == {"priority": 11}
 
 

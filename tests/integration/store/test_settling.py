@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store.documents import ClaimedJob, ProgressReport
 from jobserver.store.states import Transition
+from tests.faults import failing
 from tests.stores import (
     FAILED_RETENTION,
     FAR_AHEAD,
@@ -357,14 +358,10 @@ async def test_a_server_gives_back_what_it_holds_and_nothing_else(place: Workpla
 
 
 async def test_giving_back_while_mongodb_is_away_says_so_in_our_own_words(place: Workplace) -> None:
-    broken = {"failCommands": ["update"], "errorCode": 13, "appName": "cut off"}
-    place.db.client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": broken})
-    try:
-        async with place.store(app_name="cut off") as store:
+    with failing(place.db.client, "update", errorCode=13) as app_name:
+        async with place.store(app_name=app_name) as store:
             with pytest.raises(DatabaseError) as caught:
                 await store.release(owner="ours")
-    finally:
-        place.db.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
     assert isinstance(caught.value.__cause__, PyMongoError)
 
 
