@@ -28,6 +28,7 @@ class Verdict:
     claims: int
     runs: int
     ends: dict[str, int]
+    judged: dict[str, int]  # by promise, how much there was that could have broken it
     violations: tuple[Violation, ...]
     counted: dict[str, int]
 
@@ -65,9 +66,10 @@ def check(changes: Iterable[Change], steps: Sequence[Step], outside: Outside) ->
     return Verdict(
         changes=seen,
         documents=ends.documents,
-        claims=claims.count,
+        claims=claims.judged,
         runs=len({(step.id, step.fence) for step in steps}),
         ends=dict(ends.count),
+        judged={rule.promise: rule.judged for rule in rules},
         violations=tuple(found[:MOST_KEPT]),
         counted=dict(Counter(violation.promise for violation in found)),
     )

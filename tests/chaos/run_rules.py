@@ -18,6 +18,7 @@ class Acceptance(OfJobs):
 
     def __init__(self, accepted: frozenset[str]) -> None:
         self._accepted = accepted
+        self.judged = len(accepted)
         self._last: dict[str, Document] = {}
         self._numbers: dict[tuple[str, Any], set[str]] = defaultdict(set)
 
@@ -54,7 +55,6 @@ class Work(OfJobs):
     def __init__(self, steps: Sequence[Step]) -> None:
         self._begun = {(step.id, step.fence): step for step in steps if step.sign is Sign.BEGIN}
         self._done = {(step.id, step.fence) for step in steps if step.sign is Sign.END}
-        self._jobs = {step.job for step in steps}
         self._claimed: set[tuple[str, int]] = set()
 
     def see_job(self, change: Change) -> Iterator[Violation]:
@@ -63,7 +63,8 @@ class Work(OfJobs):
             self._claimed.add(run)
         if not is_end(change) or change.after.get("status") != "completed":
             return
-        if change.after.get("name") in self._jobs and run not in self._done:
+        self.judged += 1
+        if run not in self._done:
             yield self.broken(change, f"claim {run[1]} was completed, and its work was not done")
 
     def finish(self) -> Iterator[Violation]:
@@ -85,6 +86,7 @@ class Executions:
             if step.is_process:
                 first, last = self._spans[step.id].get(step.fence, (step.clock, step.clock))
                 self._spans[step.id][step.fence] = min(first, step.clock), max(last, step.clock)
+        self.judged = sum(len(spans) for spans in self._spans.values())
 
     def see(self, change: Change) -> Iterator[Violation]:
         """Nothing committed says anything about it."""
