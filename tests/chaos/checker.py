@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tests.chaos.document_rules import Attempts, Claims, Ends, Keys, Leases, Limits, Obedience, Occurrences, Reports
 from tests.chaos.history import Change, Outside, Step
 from tests.chaos.rule import Rule, Violation
-from tests.chaos.run_rules import Acceptance, Executions, Work
+from tests.chaos.run_rules import Acceptance, Executions, Overlaps, Work
 
 MOST_KEPT = 200  # violations that are told in full; all are counted
 
@@ -54,6 +54,7 @@ def check(changes: Iterable[Change], steps: Sequence[Step], outside: Outside) ->
         Acceptance(outside.accepted),
         Work(steps),
         Executions(steps),
+        Overlaps(steps, outside.promise.stall),
     ]
     found: list[Violation] = []
     seen = 0

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ CUSTOMERS = 4
 STEADY = 30.0  # jobs per second while faults come one by one
 ALONE = 3.0  # seconds from one to the next
 LAST = 20  # jobs that are enqueued while theirs is paused
+STOPPED_BEFORE = 1 / 6  # of the lease: a server stops its runs so long before it is over
 ENOUGH = 0.9  # of the jobs that were planned; while MongoDB is away clients are refused
 
 Tell = Callable[[str], None]
@@ -107,7 +108,7 @@ class Chaos:
         outside = Outside(
             accepted=frozenset(id_ for customer in customers for id_ in customer.accepted),
             deaths=tuple(self._deaths),
-            promise=PROMISE,
+            promise=replace(PROMISE, stall=self._plan.lease * STOPPED_BEFORE),
             settled_at=settled_at,
             skips=skips,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from tests.chaos.history import Change, Document, Sign, Step
@@ -100,3 +102,41 @@ class Executions:
                 if first < last:
                     how = f"claim {later} began {last - first:.3f} s before claim {earlier} had ended"
                     yield Violation(promise=self.promise, subject=id_, how=how)
+
+
+class Overlaps:
+    """Inline and in threads two executions of a document overlap only where the server of the first one stood still.
+
+    A process that stands still gives no sign of life, of whatever run: here of none in the last seconds before the
+    second one began.
+    """
+
+    promise = "inline and in threads only the runs of a server that stood still overlap"
+
+    def __init__(self, steps: Sequence[Step], stall: float) -> None:
+        self._stall = stall
+        self._signs: dict[int, list[float]] = defaultdict(list)
+        self._runs: dict[str, dict[int, list[Step]]] = defaultdict(lambda: defaultdict(list))
+        for step in sorted(steps, key=lambda each: each.clock):
+            if not step.is_process:
+                self._signs[step.pid].append(step.clock)
+                self._runs[step.id][step.fence].append(step)
+        self.judged = sum(len(runs) - 1 for runs in self._runs.values())
+
+    def see(self, change: Change) -> Iterator[Violation]:
+        """Nothing committed says anything about it."""
+        return iter(())
+
+    def finish(self) -> Iterator[Violation]:
+        """Each execution with the one after it."""
+        for id_, runs in self._runs.items():
+            for earlier, later in pairwise(sorted(runs)):
+                ended, began, pid = runs[earlier][-1].clock, runs[later][0].clock, runs[earlier][0].pid
+                silent = began - self._last_before(began, pid)
+                if began < ended and silent < self._stall:
+                    how = f"claim {later} began {ended - began:.3f} s before claim {earlier} ended, whose server lived"
+                    yield Violation(promise=self.promise, subject=f"{runs[later][0].job} {id_}", how=how)
+
+    def _last_before(self, moment: float, pid: int) -> float:
+        place = bisect_left(self._signs[pid], moment)
+        return self._signs[pid][place - 1] if place else -inf

@@ -394,6 +394,24 @@ def test_executions_in_processes_that_overlap_are_found(history: History) -> Non
     assert any("claim 2 began 0.050 s before claim 1 had ended" in each for each in said), said
 
 
+def test_a_run_that_overlaps_with_its_successor_is_found_where_its_server_was_not_still(history: History) -> None:
+    history.enqueue("a")
+    history.claim("a")
+    history.crash("a")
+    history.claim("a", lockUntil=NOON)
+    history.complete("a", work=False)
+    history.work("a", 1, Sign.BEGIN, at=100.0)
+    history.work("a", 2, at=109.0)
+    history.work("a", 1, Sign.END, at=109.05)
+    died = (Death(pid=7, at=NOON),)
+    assert history.judge(deaths=died).is_clean, history.judge(deaths=died).violations
+    history.enqueue("b")
+    history.claim("b")
+    history.complete("b", work=False)
+    history.work("b", 1, at=108.5)
+    assert "claim 2 began 0.050 s before claim 1 ended, whose server lived" in one(history.judge(deaths=died))
+
+
 def a_proof(verdict: Verdict, *faults: Kind, accepted: int = 2_000) -> Proof:
     """A short run that came to this verdict."""
     happened = tuple(Fault(kind=kind, at=NOON, until=NOON) for kind in faults)
@@ -442,6 +460,7 @@ def test_every_rule_counts_what_it_has_judged(history: History) -> None:
     history.claim("b", name="job")
     history.complete("b")
     history.work("b", 1, is_process=True)
+    history.work("a", 1)
     assert all(history.judge("a", settled_at=NOON).judged.values()), history.judge("a", settled_at=NOON).judged
 
 
