@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from tests.chaos.faults import Fault, Kind
 from tests.chaos.figures import Recovery, Spread, recovery
 from tests.chaos.history import Change, Death, Outside, Promise, Sign, Skip, Step
 from tests.chaos.plan import SHORT
-from tests.chaos.report import missed
+from tests.chaos.report import document, lines, missed
 from tests.chaos.rule import CONFIGS, JOBS, SERVERS
 from tests.chaos.witness import changes as put_together
 
@@ -446,6 +447,19 @@ def test_a_run_that_has_judged_everything_and_broken_enough_holds() -> None:
     judged = replace(clean, judged=dict.fromkeys(clean.judged, 1))
     assert a_proof(judged, *[Kind.RESET] * 20).holds
     assert not a_proof(replace(judged, counted={"a promise": 1}), *[Kind.RESET] * 20).holds
+
+
+def test_what_a_run_came_to_is_told_to_people_and_to_programs(history: History) -> None:
+    history.enqueue("a")
+    history.claim("a")
+    proof = a_proof(history.judge("a"), Kind.RESET, accepted=1)
+    told = json.loads(json.dumps(document(proof)))
+    assert (told["holds"], told["accepted"], told["faults"]) == (False, 1, {Kind.RESET: 1})
+    assert told["judged"]["claims never overlap, fences grow by one"] == 1
+    assert told["tooLittle"] == proof.lacks
+    shown = "\n".join(lines(proof))
+    assert "too little: 1 faults, not 20" in shown
+    assert f"was left locked by {OWNER}" in shown or "was left running" in shown
 
 
 def test_every_rule_counts_what_it_has_judged(history: History) -> None:
