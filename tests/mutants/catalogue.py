@@ -137,6 +137,8 @@ WITHOUT_THE_FENCE = (
                 old="dead = named - self._alive() if named else named",
                 new="dead = named",
             ),
+            # Which ends only what is over, and so protects the living by itself.
+            Edit(path="store/locks.py", old="if self._has_ended(owner) for job", new="for job"),
         ),
         tests=(f"{STORE}/test_reaping.py::test_only_the_locks_of_dead_servers_are_taken_back",),
     ),
