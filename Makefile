@@ -1,8 +1,8 @@
 # Everything a person types. Needs nothing but Python >= 3.11, make and a package registry; all the rest goes into .venv.
 
 PYTHON ?= python3
-# Processes that `make test` spreads the test files over; most of a test is waiting for a server, so three on two cores.
-WORKERS ?= 3
+# Processes that `make test` spreads the test files over; most of a test is waiting for a server, so four on two cores.
+WORKERS ?= 4
 # Handed on to the program: make run ARGS='--workers 4', make test ARGS='-k embedded'; a seed for make oracle.
 ARGS ?=
 

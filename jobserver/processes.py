@@ -14,10 +14,37 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Container
+from typing import Any
+
+CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # also counts while the machine sleeps
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_TIMER_ABSTIME = 1
 _DYING = 0.05  # seconds that a killed process may take before it is worth looking who else is there
+
+
+class _Event(ctypes.Structure):
+    """`struct sigevent`: a signal for the process. It has 64 bytes, whatever is in them."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signal", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("rest", ctypes.c_byte * 48),
+    )
+
+
+class _Spec(ctypes.Structure):
+    """`struct itimerspec`: once, at a moment."""
+
+    _fields_ = (
+        ("every_seconds", ctypes.c_long),
+        ("every_nanoseconds", ctypes.c_long),
+        ("seconds", ctypes.c_long),
+        ("nanoseconds", ctypes.c_long),
+    )
 
 
 def adopt_orphans() -> None:
@@ -30,17 +57,47 @@ def end_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def descendants() -> list[int]:
-    """Every living process below this one; empty where there is no /proc."""
+class EndsAt:
+    """Has the kernel kill this process at a moment of `CLOCK`, also while it is stopped: it never runs again.
+
+    That is what no code of its own can do. Nothing happens where the system has no such timers.
+    """
+
+    def __init__(self) -> None:
+        self._timer = ctypes.c_void_p()
+        event = _Event(signal=signal.SIGKILL)
+        made = sys.platform == "linux" and _call("timer_create", CLOCK, ctypes.byref(event), ctypes.byref(self._timer))
+        self._is_made = bool(made)
+
+    def set(self, moment: float) -> None:
+        """Instead of the moment before."""
+        seconds, rest = divmod(moment, 1)
+        self._set(_Spec(seconds=int(seconds), nanoseconds=int(rest * 1e9)))
+
+    def clear(self) -> None:
+        """There is no such moment any more."""
+        self._set(_Spec())
+
+    def _set(self, spec: _Spec) -> None:
+        if self._is_made:
+            _call("timer_settime", self._timer, _TIMER_ABSTIME, ctypes.byref(spec), None)
+
+
+def descendants(*, sparing: Container[int] = ()) -> list[int]:
+    """Every living process below this one, but for these and what is below them; empty where there is no /proc."""
     children: dict[int, list[int]] = {}
-    for process, parent in _parents():
+    dead = set()
+    for process, parent, state in _processes():
         children.setdefault(parent, []).append(process)
+        if state == b"Z":
+            dead.add(process)
     found, waiting = [], [os.getpid()]
     while waiting:
-        below = children.get(waiting.pop(), [])
+        # Below the dead, too: a process keeps its children until the last of its threads has ended.
+        below = [child for child in children.get(waiting.pop(), []) if child not in sparing]
         found += below
         waiting += below
-    return found
+    return [process for process in found if process not in dead]
 
 
 def end_group(leader: int) -> None:
@@ -58,6 +115,19 @@ def end_descendants(*, within: float = 2.0) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
         _await_ends(min(deadline, time.monotonic() + _DYING))
+
+
+def end_orphans(*, sparing: Container[int], within: float = 2.0) -> None:
+    """The same, but for these children and what is below them."""
+    deadline = time.monotonic() + within
+    while (orphans := descendants(sparing=sparing)) and time.monotonic() < deadline:
+        for process in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(_DYING / 10)
+        for process in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process, os.WNOHANG)
 
 
 def _await_ends(deadline: float) -> None:
@@ -78,15 +148,15 @@ def _reap_all() -> bool:
     return True
 
 
-def _parents() -> list[tuple[int, int]]:
-    pairs = []
+def _processes() -> list[tuple[int, int, bytes]]:
+    """Of each its number, its parent's, and its state."""
+    processes = []
     for name in _listed("/proc"):
         if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
             # The name in parentheses may hold anything, so the fields are counted from the last parenthesis.
             state, parent = stat.rpartition(b")")[2].split(maxsplit=2)[:2]
-            if state != b"Z":
-                pairs.append((int(name), int(parent)))
-    return pairs
+            processes.append((int(name), int(parent), state))
+    return processes
 
 
 def _listed(folder: str) -> list[str]:
@@ -112,4 +182,12 @@ def _read(path: str) -> bytes:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+        _call("prctl", option, value, 0, 0, 0)
+
+
+def _call(name: str, *arguments: Any) -> bool:
+    """A function of the C library, which says 0 when all is well; older ones keep their timers in librt."""
+    for library in (None, "librt.so.1"):
+        with contextlib.suppress(AttributeError, OSError):
+            return bool(getattr(ctypes.CDLL(library), name)(*arguments) == 0)
+    return False

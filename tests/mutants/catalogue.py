@@ -401,6 +401,21 @@ WITHOUT_AN_END = (
         tests=("tests/unit/test_running.py::test_a_run_that_has_ended_waits_for_no_collector_to_be_forgotten",),
     ),
     Mutant(
+        name="no-end-while-stopped",
+        breaks="a run goes on for a moment when its machine does, beside the one that has taken its place",
+        edits=(
+            Edit(
+                path="processes.py",
+                old="        self._is_made = bool(made)\n",
+                new="        self._is_made = False\n",
+            ),
+        ),
+        tests=(
+            f"{SERVER}/test_process_servers.py::"
+            "test_a_machine_that_stands_still_past_the_lease_never_goes_on_with_a_run",
+        ),
+    ),
+    Mutant(
         name="chore-thread-ends-with-a-fault",
         breaks="a server whose heartbeat or reaper has failed once looks alive and does nothing",
         edits=(

@@ -3,6 +3,9 @@
 What it is told on `life`, a message each: "term" asks the run to end, "kill" ends it and all that it has started,
 "until 123.4" moves the end of its lock. It says "ended <exit code> <reason>" once, and is gone. Its own end of `life`
 and the server's process are watched: whichever ends first ends the run.
+
+A machine that stands still stops the keeper, too, and when it goes on the run might be first. So the kernel ends the
+keeper a moment after it should have acted, and with the keeper its run; the zygote ends what these two leave behind.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from jobserver.processes import adopt_orphans, end_descendants, end_group, end_with_parent
+from jobserver.processes import CLOCK, EndsAt, adopt_orphans, end_descendants, end_group, end_with_parent
 
 LOOK_AGAIN = 2.0  # seconds: waiting does not count the time that the machine sleeps, the lease does
-_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+LATE = 0.1  # seconds after which the kernel does what the keeper has not done: well before others take the document
 _LEASE = struct.Struct("d")
 
 LEASE_OVER, LOCK_OVER, TOLD, SERVER_GONE = "lease", "lock", "told", "server"
@@ -33,7 +36,6 @@ def keep(
 
     `lease` is shared memory, `server` the pidfd of the server or -1; `release` lets go of what only the run may hold.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     adopt_orphans()
     keeper = os.getpid()
     process = os.fork()
@@ -64,6 +66,7 @@ class _Keeper:
         self._until = float("inf")
         self._ended = os.pidfd_open(process)
         self._server = server
+        self._last_resort = EndsAt()
         self._poll = select.poll()
         for descriptor in (life.fileno(), self._ended, server):
             if descriptor >= 0:
@@ -75,6 +78,7 @@ class _Keeper:
             reason = self._reason_to_end()
             if reason:
                 return self._end(), reason
+            self._last_resort.set(self._end_of_time() + LATE)
             ready = {descriptor for descriptor, _ in self._poll.poll(self._wait())}
             if self._ended in ready:
                 return self._reap(), ""
@@ -103,15 +107,18 @@ class _Keeper:
 
     def _reason_to_end(self) -> str:
         """The lease is read whenever somebody looks: the server moves its end without a word."""
-        now = time.clock_gettime(_CLOCK)
+        now = time.clock_gettime(CLOCK)
         if now >= self._lease_end():
             return LEASE_OVER
         return LOCK_OVER if now >= self._until else ""
 
     def _wait(self) -> float:
-        """Milliseconds."""
-        left = min(self._until, self._lease_end()) - time.clock_gettime(_CLOCK)
-        return max(1.0, min(left, LOOK_AGAIN) * 1000)
+        """Milliseconds. Half of what is left at the most: by then the server may have moved the end."""
+        left = self._end_of_time() - time.clock_gettime(CLOCK)
+        return max(1.0, min(left, max(left / 2, LATE), LOOK_AGAIN) * 1000)
+
+    def _end_of_time(self) -> float:
+        return min(self._until, self._lease_end())
 
     def _lease_end(self) -> float:
         (end,) = _LEASE.unpack(os.pread(self._lease, _LEASE.size, 0))
@@ -124,6 +131,7 @@ class _Keeper:
     def _reap(self) -> int:
         """Its exit code; what it has left behind ends with it."""
         status = os.waitid(os.P_PID, self._process, os.WEXITED | os.WNOWAIT)
+        self._last_resort.clear()
         # Unreaped its number is its own, so the group that is killed here can be nobody else's.
         end_group(self._process)
         os.waitpid(self._process, 0)

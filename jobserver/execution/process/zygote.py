@@ -1,6 +1,7 @@
 """A process that has imported a job's file and does nothing but fork: each run begins as a copy of it.
 
-It never runs a job and holds no client and no thread. Where the file has started threads a copy would lack them, so it
+It never runs a job and holds no client and no thread. Keepers are its children; whoever kills one leaves orphans here,
+and these are ended. Where the file has started threads a copy would lack them, so it
 says so, and its runs import the file themselves. It ends with its server, or when nobody asks it any more and the last
 of its runs has ended.
 """
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 from jobserver.execution.outcome import MAX_MESSAGE, storable_text
 from jobserver.execution.process.keeper import keep
 from jobserver.execution.process.wire import Codec, receive_descriptors
-from jobserver.processes import end_with_parent
+from jobserver.processes import adopt_orphans, descendants, end_orphans, end_with_parent
 
 DESCRIPTORS = 5  # messages, life, stdout, stderr, lease
 LONGEST_TRACE = 16_000  # characters: the answer is one datagram
@@ -39,10 +40,11 @@ def serve(
     control.send(codec.encode(answer))
     gc.collect()
     gc.freeze()  # else the collector of each copy would write to every page that it shares with this process
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps keepers
-    _Zygote(control, server, codec, run).serve()
-    with suppress(ChildProcessError):
-        os.waitpid(-1, 0)  # with SIGCHLD ignored that is when the last of them has ended
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the server may have ignored it
+    adopt_orphans()
+    zygote = _Zygote(control, server, codec, run)
+    zygote.serve()
+    zygote.wait()
 
 
 def failure(error: str, trace: str) -> dict[str, Any]:
@@ -53,20 +55,46 @@ def failure(error: str, trace: str) -> dict[str, Any]:
 class _Zygote:
     def __init__(self, control: socket.socket, server: int, codec: Codec, run: Run) -> None:
         self._control, self._server, self._codec, self._run = control, server, codec, run
+        self._keepers: dict[int, int] = {}  # by pidfd
+        self._others = frozenset(descendants())  # what the file has started when it was imported
+        self._poll = select.poll()
 
     def serve(self) -> None:
-        poll = select.poll()
-        for descriptor in (self._control.fileno(), self._server):
-            if descriptor >= 0:
-                poll.register(descriptor, select.POLLIN)
+        """Until nobody asks any more."""
+        asking = [each for each in (self._control.fileno(), self._server) if each >= 0]
+        for descriptor in asking:
+            self._poll.register(descriptor, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = self._ready()
             if self._server in ready:
-                return
+                break
+            if self._control.fileno() not in ready:
+                continue
             asked, descriptors = receive_descriptors(self._control, DESCRIPTORS)
             if not asked:
-                return
+                break
             self._control.send(self._codec.encode(self._fork(descriptors)))
+        for descriptor in asking:
+            self._poll.unregister(descriptor)
+
+    def wait(self) -> None:
+        """Until the last keeper has ended."""
+        while self._keepers:
+            self._ready()
+
+    def _ready(self) -> set[int]:
+        ready = {descriptor for descriptor, _ in self._poll.poll()}
+        killed = [keeper for keeper in ready & self._keepers.keys() if not self._ended_by_itself(keeper)]
+        if killed:
+            end_orphans(sparing=self._others.union(self._keepers.values()))
+        return ready
+
+    def _ended_by_itself(self, keeper: int) -> bool:
+        status = os.waitid(os.P_PIDFD, keeper, os.WEXITED)
+        self._poll.unregister(keeper)
+        os.close(keeper)
+        del self._keepers[keeper]
+        return status is not None and status.si_code == os.CLD_EXITED
 
     def _fork(self, descriptors: list[int]) -> dict[str, Any]:
         try:
@@ -77,11 +105,20 @@ class _Zygote:
         if keeper == 0:
             self._become_keeper(descriptors)
         _close(descriptors)
+        try:
+            followed = os.pidfd_open(keeper)
+        except OSError as error:
+            os.kill(keeper, signal.SIGKILL)
+            os.waitpid(keeper, 0)
+            return {"error": f"no process can be followed: {error.strerror}"}
+        self._keepers[followed] = keeper
+        self._poll.register(followed, select.POLLIN)
         return {"keeper": keeper}
 
     def _become_keeper(self, descriptors: list[int]) -> NoReturn:
         try:
             self._control.close()
+            _close(list(self._keepers))
             messages, life, out, errors, lease = descriptors
             os.dup2(out, 1)
             os.dup2(errors, 2)

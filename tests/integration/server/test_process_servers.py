@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import suppress
 
@@ -80,6 +81,45 @@ async def test_a_server_that_stands_still_past_its_lease_keeps_no_run_alive(proj
     document = await project.ended(id_)
     assert (document["result"], document["fence"]) == (second["pid"], 2)
     assert (await project.ran(project.job("noted"))) is not None
+
+
+async def test_a_machine_that_stands_still_past_the_lease_never_goes_on_with_a_run(project: Project) -> None:
+    name = project.job("held", HELD.format(children=True))
+    standing = await project.process(lease=LEASE * 1000).started()
+    project.enqueue(name)
+    await until(project.notes)
+    everything = below(standing.pid)
+    (child,) = [each for each in everything if each.name() == "sleep"]
+    run = child.parent()
+    assert run is not None
+    keeper = run.parent()
+    assert keeper is not None
+    everything += [psutil.Process(standing.pid)]
+    for each in everything:
+        each.suspend()
+    try:
+        # Nobody here could end it, and when the machine goes on the run might be first: so the kernel has.
+        await until(lambda: not living([run, keeper]))
+        assert living([child])  # does not know of leases, and whose it was is the first thing that is looked at
+    finally:
+        for each in living(everything):
+            each.resume()
+    await until(lambda: not living([child]))
+    name = project.job("noted")
+    assert (await project.ran(name)) is not None
+
+
+async def test_what_a_killed_keeper_leaves_behind_is_ended_and_other_runs_go_on(project: Project) -> None:
+    name = project.job("held", HELD.format(children=True))
+    async with project.server():
+        ids = [project.enqueue(name) for _ in range(2)]
+        await until(lambda: len(project.notes()) == 2)
+        victim, spared = (each for each in below(os.getpid()) if each.name() == "sleep")
+        run, keeper, *_ = victim.parents()
+        keeper.kill()
+        await until(lambda: not living([victim, run]))
+        await until(lambda: sorted(project.document(id_)["status"] for id_ in ids) == ["failed", "running"])
+        assert living([spared])
 
 
 async def test_a_shutdown_gives_process_runs_back_and_ends_them(project: Project) -> None:
