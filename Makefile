@@ -33,10 +33,10 @@ test-oldest: $(OLDEST)/.ready-$(CRONITER) ## test the schedules on the oldest cr
 	@PYTHONPATH=$(OLDEST) $(BIN)/python -c 'from importlib.metadata import version; assert version("croniter") == "$(CRONITER)"'
 	@PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/unit/test_schedule*.py $(ARGS)
 
-chaos: $(READY)-dev ## prove what is promised under 600 faults: kills, pauses, elections, partitions; half an hour
+chaos: $(READY)-dev ## prove what is promised under 700 faults: kills, pauses, elections, partitions; half an hour
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-chaos-short: $(READY)-dev ## the same with 30 faults and 2,000 jobs; three minutes at the most
+chaos-short: $(READY)-dev ## the same with 39 faults and 2,000 jobs; three minutes at the most
 	@$(BIN)/python -m tests.chaos --short $(ARGS)
 
 mutants: $(READY)-dev ## prove that the tests bite: make known mistakes in a copy and see each one caught; three minutes

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tests.chaos.document_rules import Attempts, Claims, Ends, Keys, Leases, Limits, Obedience, Occurrences, Reports
 from tests.chaos.history import Change, Outside, Step
 from tests.chaos.rule import Rule, Violation
-from tests.chaos.run_rules import Acceptance, Executions, Work
+from tests.chaos.run_rules import Acceptance, Executions, Overlaps, Work
 
 MOST_KEPT = 200  # violations that are told in full; all are counted
 
@@ -28,6 +28,7 @@ class Verdict:
     claims: int
     runs: int
     ends: dict[str, int]
+    judged: dict[str, int]  # by promise, how much there was that could have broken it
     violations: tuple[Violation, ...]
     counted: dict[str, int]
 
@@ -53,6 +54,7 @@ def check(changes: Iterable[Change], steps: Sequence[Step], outside: Outside) ->
         Acceptance(outside.accepted),
         Work(steps),
         Executions(steps),
+        Overlaps(steps, outside.promise.stall),
     ]
     found: list[Violation] = []
     seen = 0
@@ -65,9 +67,10 @@ def check(changes: Iterable[Change], steps: Sequence[Step], outside: Outside) ->
     return Verdict(
         changes=seen,
         documents=ends.documents,
-        claims=claims.count,
+        claims=claims.judged,
         runs=len({(step.id, step.fence) for step in steps}),
         ends=dict(ends.count),
+        judged={rule.promise: rule.judged for rule in rules},
         violations=tuple(found[:MOST_KEPT]),
         counted=dict(Counter(violation.promise for violation in found)),
     )

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.chaos.faults import INFLICT, Fault, Kind, Lane, Scene
 from tests.chaos.figures import Recovery, recovery
 from tests.chaos.history import Death, Outside, Skip
 from tests.chaos.hosts import Host
-from tests.chaos.plan import Plan
+from tests.chaos.plan import ALL, Plan
 from tests.chaos.witness import Witness, changes, read_events
 from tests.chaos.work import BEAT_NAME, PAUSED, PROMISE, Customer, read_steps, write_jobs
 from tests.network import Network
@@ -36,6 +36,8 @@ CUSTOMERS = 4
 STEADY = 30.0  # jobs per second while faults come one by one
 ALONE = 3.0  # seconds from one to the next
 LAST = 20  # jobs that are enqueued while theirs is paused
+STOPPED_BEFORE = 1 / 6  # of the lease: a server stops its runs so long before it is over
+ENOUGH = 0.9  # of the jobs that were planned; while MongoDB is away clients are refused
 
 Tell = Callable[[str], None]
 
@@ -57,8 +59,20 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether everything that was promised was kept."""
-        return self.verdict.is_clean and not any(self.exit_codes.values())
+        """Whether everything that was promised was kept, and there was something to keep it against."""
+        return self.verdict.is_clean and not any(self.exit_codes.values()) and not self.lacks
+
+    @property
+    def lacks(self) -> list[str]:
+        """What there was too little of to prove anything."""
+        found = [f"nothing was judged: {promise}" for promise, count in self.verdict.judged.items() if not count]
+        for what, least in self.plan.least.items():
+            happened = sum(fault.kind in ALL[what] for fault in self.faults)
+            if happened < least:
+                found.append(f"{happened} {what}, not {least}")
+        if self.accepted < ENOUGH * self.plan.jobs:
+            found.append(f"{self.accepted} jobs, not {self.plan.jobs}")
+        return found
 
 
 class Chaos:
@@ -94,7 +108,7 @@ class Chaos:
         outside = Outside(
             accepted=frozenset(id_ for customer in customers for id_ in customer.accepted),
             deaths=tuple(self._deaths),
-            promise=PROMISE,
+            promise=replace(PROMISE, stall=self._plan.lease * STOPPED_BEFORE),
             settled_at=settled_at,
             skips=skips,
         )

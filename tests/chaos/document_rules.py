@@ -10,6 +10,7 @@ from typing import Any
 from tests.chaos.history import Change, Death, Document, Promise, Skip
 from tests.chaos.rule import (
     CONFIGS,
+    JOBS,
     SERVERS,
     TERMINAL,
     OfJobs,
@@ -23,6 +24,7 @@ from tests.chaos.rule import (
 )
 
 EARLY = timedelta(milliseconds=1)  # BSON cuts moments to milliseconds
+BY_A_RUN = TERMINAL - {"cancelled"}  # ends that nothing comes to without having been claimed
 
 
 class Claims(OfJobs):
@@ -30,13 +32,10 @@ class Claims(OfJobs):
 
     promise = "claims never overlap, fences grow by one"
 
-    def __init__(self) -> None:
-        self.count = 0
-
     def see_job(self, change: Change) -> Iterator[Violation]:
         before, after = change.before, change.after
         if is_claim(change):
-            self.count += 1
+            self.judged += 1
             yield from self._claim(change)
         elif after and token(before) != token(after) is not None:
             how = f"the lock of {before.get('lockedBy')} was overwritten by {after.get('lockedBy')}"
@@ -73,6 +72,8 @@ class Ends(OfJobs):
         over = self._over.get(change.id)
         if over is not None and change.after and _outcome(change.after) != _outcome(change.before):
             yield self.broken(change, f"had ended as {over}, and changed to {change.after.get('status')}")
+        elif token(change.before) is None and _becomes(change) in BY_A_RUN:
+            yield self.broken(change, f"became {_becomes(change)}, and nobody held its lock")
         status = change.after.get("status")
         if status in TERMINAL and token(change.after) is None and not recurs(change.after):
             if change.id not in self._over:
@@ -86,6 +87,7 @@ class Ends(OfJobs):
         elif is_crash(change):
             return
         elif after.get("status") in TERMINAL or after.get("failCount") != change.before.get("failCount"):
+            self.judged += 1
             if after.get("settledBy") != held:
                 yield self.broken(change, f"ended as {after.get('status')} by a token that does not hold its lock")
         elif after.get("status") not in ("queued", "scheduled"):
@@ -96,13 +98,15 @@ class Leases:
     """Only of servers whose lease is over, or that are known to have ended, locks are taken away."""
 
     promise = "the locks of a live server are not touched"
+    judged = 0
     _CLOCKS = timedelta(seconds=1)  # between noticing an end outside and the moment that MongoDB writes
 
     def __init__(self, deaths: Iterable[Death]) -> None:
-        self._deaths: dict[int, datetime] = {}
+        self._deaths: dict[int, list[datetime]] = defaultdict(list)
         for death in deaths:
-            self._deaths[death.pid] = min(death.at, self._deaths.get(death.pid, death.at))
+            self._deaths[death.pid].append(death.at)
         self._servers: dict[str, Document] = {}
+        self._since: dict[str, datetime] = {}
         self._held: dict[str, set[Any]] = defaultdict(set)
 
     def see(self, change: Change) -> Iterator[Violation]:
@@ -119,10 +123,13 @@ class Leases:
     def _see_server(self, change: Change) -> Iterator[Violation]:
         if change.after:
             self._servers[change.id] = change.after
+            self._since.setdefault(change.id, change.at)
             return
-        server = self._servers.pop(change.id, None)
-        if server and self._held[change.id] and not self._is_over(server, change.at):
-            held = len(self._held[change.id])
+        server, held = self._servers.pop(change.id, None), len(self._held[change.id])
+        if not server or not held:
+            return
+        self.judged += 1
+        if not self._is_over(change.id, server, change.at):
             how = f"declared dead {server['leaseUntil'] - change.at} before the end of its lease, with {held} locks"
             yield Violation(promise=self.promise, subject=change.id, how=how, at=change.at)
 
@@ -132,15 +139,18 @@ class Leases:
             self._held[owner].discard(repr(change.id))
             server = self._servers.get(owner)
             expired = change.before.get("lockUntil", change.at) < change.at
-            if is_crash(change) and server and not expired and not self._is_over(server, change.at):
+            self.judged += is_crash(change) and server is not None
+            if is_crash(change) and server and not expired and not self._is_over(owner, server, change.at):
                 how = f"its lock was taken from {owner}, whose lease lasts until {server['leaseUntil']:%H:%M:%S.%f}"
                 yield Violation(promise=self.promise, subject=str(change.id), how=how, at=change.at)
         if token(change.after) is not None:
             self._held[str(change.after.get("lockedBy"))].add(repr(change.id))
 
-    def _is_over(self, server: Document, at: datetime) -> bool:
-        died = self._deaths.get(server.get("pid", 0))
-        return bool(server["leaseUntil"] <= at) or (died is not None and died <= at + self._CLOCKS)
+    def _is_over(self, id_: str, server: Document, at: datetime) -> bool:
+        """The death of an earlier process says nothing about one that has got its number since."""
+        since = self._since[id_] - self._CLOCKS
+        died = any(since <= moment <= at + self._CLOCKS for moment in self._deaths[server.get("pid", 0)])
+        return died or bool(server["leaseUntil"] <= at)
 
 
 class Attempts(OfJobs):
@@ -154,6 +164,7 @@ class Attempts(OfJobs):
     def see_job(self, change: Change) -> Iterator[Violation]:
         after = change.after
         allowed = self._promise.attempts.get(str(after.get("name")))
+        self.judged += is_claim(change) and allowed is not None
         if is_claim(change) and allowed is not None and after.get("attempt", 0) > allowed:
             yield self.broken(change, f"attempt {after['attempt']} of {allowed}")
         if is_claim(change) and after.get("crashes", 0) >= self._promise.crashes:
@@ -174,6 +185,7 @@ class Limits(OfJobs):
         if name not in self._limits:
             return
         self._running[name] += (token(change.after) is not None) - (token(change.before) is not None)
+        self.judged += is_claim(change)
         if is_claim(change) and self._running[name] > self._limits[name]:
             yield self.broken(change, f"{self._running[name]} at once, {self._limits[name]} allowed")
 
@@ -195,6 +207,7 @@ class Keys(OfJobs):
         active.discard(repr(change.id))
         if change.after and not (change.after.get("status") in TERMINAL and token(change.after) is None):
             active.add(repr(change.id))
+            self.judged += not change.before
             if len(active) > 1:
                 yield self.broken(change, f"{len(active)} active documents have the key {key}")
 
@@ -208,19 +221,23 @@ class Reports(OfJobs):
         before, after, now = change.before, change.after, fence(change.after)
         report = after.get("progressData")
         if report and report != before.get("progressData"):
+            self.judged += 1
             if token(after) is None:
                 yield self.broken(change, "progress was reported while nobody held its lock")
             elif int(report["current"]) != now:
                 yield self.broken(change, f"claim {int(report['current'])} reported progress, claim {now} holds it")
         result = after.get("result")
-        if isinstance(result, dict) and result != before.get("result") and result.get("fence") != now:
-            yield self.broken(change, f"the result is of claim {result.get('fence')}, claim {now} held it")
+        if isinstance(result, dict) and result != before.get("result"):
+            self.judged += 1
+            if result.get("fence") != now:
+                yield self.broken(change, f"the result is of claim {result.get('fence')}, claim {now} held it")
 
 
 class Obedience:
     """When all is quiet, every server obeys every configuration: what is paused is not claimed."""
 
     promise = "configurations converge"
+    judged = 0
 
     def __init__(self, settled_at: datetime | None) -> None:
         self._settled_at = settled_at
@@ -231,9 +248,10 @@ class Obedience:
         if change.collection == CONFIGS:
             name = str(change.after.get("jobName") or change.before.get("jobName"))
             (self._paused.add if change.after.get("concurrency") == 0 else self._paused.discard)(name)
-        elif self._settled_at and is_claim(change) and change.at > self._settled_at:
+        elif change.collection == JOBS and self._settled_at and change.at > self._settled_at:
             name = str(change.after.get("name"))
-            if name in self._paused:
+            self.judged += name in self._paused and not change.before
+            if name in self._paused and is_claim(change):
                 how = f"claimed by {change.after.get('lockedBy')} while it is paused"
                 yield Violation(promise=self.promise, subject=f"{name} {change.id}", how=how, at=change.at)
 
@@ -258,6 +276,7 @@ class Occurrences(OfJobs):
         if not is_end(change) or change.after.get("status") != "completed" or change.after.get("type") != "single":
             return
         moment, completed = change.before["scheduledFor"], self._completed[str(change.id)]
+        self.judged += 1
         if moment in completed:
             yield self.broken(change, f"completed a second time for {moment:%H:%M:%S.%f}")
         elif moment.microsecond:
@@ -276,6 +295,12 @@ class Occurrences(OfJobs):
 
 def _covers(skip: Skip, moment: datetime) -> bool:
     return skip.at == moment if skip.until is None else skip.at <= moment < skip.until
+
+
+def _becomes(change: Change) -> Any:
+    """The status that it did not have before."""
+    status = change.after.get("status")
+    return None if status == change.before.get("status") else status
 
 
 def _outcome(document: Document) -> tuple[Any, ...]:

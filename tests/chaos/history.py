@@ -65,11 +65,16 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What is allowed: per job at once on all servers, attempts of one occurrence, crashes of it."""
+    """What is allowed: per job at once on all servers, attempts of one occurrence, crashes of it.
+
+    `stall` is how long a server stood still, at the least, where a run of it overlaps with its successor: the seconds
+    from the moment at which it stops its own runs to the end of its lease.
+    """
 
     limits: Mapping[str, int] = field(default_factory=dict)
     attempts: Mapping[str, int] = field(default_factory=dict)
     crashes: int = 3
+    stall: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

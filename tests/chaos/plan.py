@@ -15,6 +15,13 @@ MONGODS = (
 )
 NETWORK = (Kind.PARTITIONED, Kind.ONE_WAY, Kind.LATE, Kind.SLOW, Kind.RESET, Kind.REPLIES_LOST)
 PEOPLE = (Kind.CONFIG_STORM, Kind.FILES_CHANGED)
+ALL = {
+    "faults": tuple(Kind),
+    "kills": SERVERS,
+    "pauses": PAUSES,
+    "primary kills": (Kind.PRIMARY_KILLED,),
+    "partitions": (Kind.PARTITIONED, Kind.ONE_WAY),
+}
 LANES = {"servers": SERVERS, "pauses": PAUSES, "mongods": MONGODS, "network": NETWORK, "people": PEOPLE}
 
 
@@ -23,13 +30,14 @@ class Plan:
     """`jobs` over `seconds`, beside so many faults of each kind; `lease` and `skew` in seconds.
 
     Then so many faults come `alone`, each on otherwise sound machines: how long recovery takes is measured there, for
-    beside others it takes as long as those last.
+    beside others it takes as long as those last. Fewer than `least`, by the names in `ALL`, prove nothing.
     """
 
     jobs: int
     seconds: float
     faults: Mapping[Kind, int]
     alone: Mapping[Kind, int]
+    least: Mapping[str, int]
     lease: float = 6.0
     hosts: Mapping[str, int] = field(default_factory=lambda: {"first": 2, "second": 1})  # name: workers
     skew: float = 3600.0
@@ -49,6 +57,7 @@ class Plan:
 SHORT = Plan(
     jobs=2_000,
     seconds=60,
+    least={"faults": 20},
     alone={Kind.WORKER_KILLED: 3, Kind.HOST_KILLED: 1, Kind.PRIMARY_KILLED: 1, Kind.PARTITIONED: 2},
     faults={
         Kind.WORKER_KILLED: 4,
@@ -74,6 +83,7 @@ SHORT = Plan(
 LONG = Plan(
     jobs=100_000,
     seconds=1_500,
+    least={"kills": 200, "pauses": 50, "primary kills": 30, "partitions": 30},
     alone={Kind.WORKER_KILLED: 30, Kind.HOST_KILLED: 10, Kind.PRIMARY_KILLED: 10},
     hosts={"first": 2, "second": 2, "third": 1},
     faults={

@@ -42,8 +42,12 @@ def lines(proof: Proof) -> Iterator[str]:
         yield f"  missed: {figure.what}, promised {figure.promised}"
     codes = ", ".join(f"{name} {code}" for name, code in proof.exit_codes.items())
     yield f"  exit codes of SIGTERM   {codes}"
+    for lack in proof.lacks:
+        yield f"  too little: {lack}"
     for hitch in proof.hitches:
         yield f"  hitch: {hitch}"
+    for promise, count in verdict.judged.items():
+        yield f"  judged {count:>8} times   {promise}"
     yield f"  violations      {sum(verdict.counted.values()):>8}"
     for promise, count in verdict.counted.items():
         yield f"    {count:>4}  {promise}"
@@ -76,8 +80,12 @@ def figures(measured: Recovery, lease: float) -> list[Figure]:
 
 
 def missed(proof: Proof) -> list[Figure]:
-    """Of those that were measured one by one; beside other faults they say something about those."""
-    return [each for each in figures(proof.recovery, proof.plan.lease) if each.spread.at(each.share) > each.limit]
+    """Of those that were measured one by one; beside other faults they say something about those.
+
+    What was never measured is missed.
+    """
+    measured = figures(proof.recovery, proof.plan.lease)
+    return [each for each in measured if not each.spread.lengths or each.spread.at(each.share) > each.limit]
 
 
 def document(proof: Proof) -> dict[str, Any]:
@@ -100,7 +108,9 @@ def document(proof: Proof) -> dict[str, Any]:
         "besideOtherFaults": _measured(proof.disturbed, plan.lease),
         "missed": [each.what for each in missed(proof)],
         "exitCodes": proof.exit_codes,
+        "tooLittle": proof.lacks,
         "hitches": list(proof.hitches),
+        "judged": verdict.judged,
         "violations": verdict.counted,
         "examples": [str(violation) for violation in verdict.violations],
         "holds": proof.holds,

@@ -28,7 +28,13 @@ class Violation:
 
 
 class Rule(Protocol):
-    """Sees each change once, in order, and is asked in the end."""
+    """Sees each change once, in order, and is asked in the end.
+
+    `judged` counts what could have broken the promise: a rule that has judged nothing has not held anybody to anything.
+    """
+
+    promise: str
+    judged: int
 
     def see(self, change: Change) -> Iterator[Violation]: ...
     def finish(self) -> Iterator[Violation]: ...
@@ -38,6 +44,7 @@ class OfJobs:
     """A rule that only looks at job documents; `promise` is what it holds the history to."""
 
     promise = ""
+    judged = 0
 
     def see(self, change: Change) -> Iterator[Violation]:
         """Hand on what is about a job."""

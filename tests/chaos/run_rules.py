@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from tests.chaos.history import Change, Document, Sign, Step
@@ -18,6 +20,7 @@ class Acceptance(OfJobs):
 
     def __init__(self, accepted: frozenset[str]) -> None:
         self._accepted = accepted
+        self.judged = len(accepted)
         self._last: dict[str, Document] = {}
         self._numbers: dict[tuple[str, Any], set[str]] = defaultdict(set)
 
@@ -54,7 +57,6 @@ class Work(OfJobs):
     def __init__(self, steps: Sequence[Step]) -> None:
         self._begun = {(step.id, step.fence): step for step in steps if step.sign is Sign.BEGIN}
         self._done = {(step.id, step.fence) for step in steps if step.sign is Sign.END}
-        self._jobs = {step.job for step in steps}
         self._claimed: set[tuple[str, int]] = set()
 
     def see_job(self, change: Change) -> Iterator[Violation]:
@@ -63,7 +65,8 @@ class Work(OfJobs):
             self._claimed.add(run)
         if not is_end(change) or change.after.get("status") != "completed":
             return
-        if change.after.get("name") in self._jobs and run not in self._done:
+        self.judged += 1
+        if run not in self._done:
             yield self.broken(change, f"claim {run[1]} was completed, and its work was not done")
 
     def finish(self) -> Iterator[Violation]:
@@ -85,6 +88,7 @@ class Executions:
             if step.is_process:
                 first, last = self._spans[step.id].get(step.fence, (step.clock, step.clock))
                 self._spans[step.id][step.fence] = min(first, step.clock), max(last, step.clock)
+        self.judged = sum(len(spans) for spans in self._spans.values())
 
     def see(self, change: Change) -> Iterator[Violation]:
         """Nothing committed says anything about it."""
@@ -98,3 +102,41 @@ class Executions:
                 if first < last:
                     how = f"claim {later} began {last - first:.3f} s before claim {earlier} had ended"
                     yield Violation(promise=self.promise, subject=id_, how=how)
+
+
+class Overlaps:
+    """Inline and in threads two executions of a document overlap only where the server of the first one stood still.
+
+    A process that stands still gives no sign of life, of whatever run: here of none in the last seconds before the
+    second one began.
+    """
+
+    promise = "inline and in threads only the runs of a server that stood still overlap"
+
+    def __init__(self, steps: Sequence[Step], stall: float) -> None:
+        self._stall = stall
+        self._signs: dict[int, list[float]] = defaultdict(list)
+        self._runs: dict[str, dict[int, list[Step]]] = defaultdict(lambda: defaultdict(list))
+        for step in sorted(steps, key=lambda each: each.clock):
+            if not step.is_process:
+                self._signs[step.pid].append(step.clock)
+                self._runs[step.id][step.fence].append(step)
+        self.judged = sum(len(runs) - 1 for runs in self._runs.values())
+
+    def see(self, change: Change) -> Iterator[Violation]:
+        """Nothing committed says anything about it."""
+        return iter(())
+
+    def finish(self) -> Iterator[Violation]:
+        """Each execution with the one after it."""
+        for id_, runs in self._runs.items():
+            for earlier, later in pairwise(sorted(runs)):
+                ended, began, pid = runs[earlier][-1].clock, runs[later][0].clock, runs[earlier][0].pid
+                silent = began - self._last_before(began, pid)
+                if began < ended and silent < self._stall:
+                    how = f"claim {later} began {ended - began:.3f} s before claim {earlier} ended, whose server lived"
+                    yield Violation(promise=self.promise, subject=f"{runs[later][0].job} {id_}", how=how)
+
+    def _last_before(self, moment: float, pid: int) -> float:
+        place = bisect_left(self._signs[pid], moment)
+        return self._signs[pid][place - 1] if place else -inf

@@ -58,7 +58,7 @@ def main() -> int:
     sys.stderr.write("\n")
     seconds = round(time.monotonic() - began)
     sys.stdout.write(f"{_as_json(plan, found, seconds) if plan.as_json else _summary(plan, found, seconds)}\n")
-    return 1 if any(each.violations for each in found.values()) else 0
+    return 1 if any(each.violations or each.lacks for each in found.values()) else 0
 
 
 FUZZERS: dict[str, Any] = {"configurations": ConfigFuzz, "jobs": JobFuzz, "files": FileFuzz}
@@ -84,6 +84,8 @@ def _summary(plan: Plan, found: dict[str, Found], seconds: int) -> str:
     for kind, each in found.items():
         lines += [
             f"  {kind:<16} {each.documents:>8} written, {each.refused_by_mongodb} of them refused by MongoDB itself",
+            *(f"  {'':<16} {count:>8} {what}" for what, count in each.judged.items()),
+            *(f"  too little: {lack}" for lack in each.lacks),
             f"  {'log lines':<16} {each.log_lines:>8}",
             f"  {'violations':<16} {len(each.violations):>8}",
             *(f"    {violation}" for violation in each.violations[:MOST_SHOWN]),
@@ -96,6 +98,8 @@ def _as_json(plan: Plan, found: dict[str, Found], seconds: int) -> str:
         kind: {
             "documents": each.documents,
             "refusedByMongoDB": each.refused_by_mongodb,
+            "judged": each.judged,
+            "tooLittle": each.lacks,
             "logLines": each.log_lines,
             "violations": each.violations,
         }

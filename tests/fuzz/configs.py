@@ -38,6 +38,7 @@ class ConfigFuzz:
         self._names = [f"api:f{number:03}" for number in range(jobs)]
         self._ground = Ground(project, found, servers=2, max_concurrency=50)
         self._in_force: dict[str, Values] = {}
+        found.judged.update(dict.fromkeys(("to come into force", "to be kept as it was", "to be shown as wrong"), 0))
 
     async def run(self, documents: int, *, then: tuple[Random, int] | None = None) -> None:
         """Try so many documents, `then` so many more that are drawn in another way."""
@@ -96,6 +97,10 @@ class ConfigFuzz:
     def _check(
         self, name: str, case: ConfigCase, expected: Values, actual: Values, stored: RawBSONDocument | None
     ) -> None:
+        judged = self._found.judged
+        judged["to come into force"] += bool(case.good)
+        judged["to be kept as it was"] += bool(case.bad & self._in_force[name].keys())
+        judged["to be shown as wrong"] += bool(case.complains)
         if actual != expected:
             self._found.wrong(f"{name}: in force is {actual}, not {expected}, after {case.raw[:1_500]!r}")
         if stored is None:

@@ -24,6 +24,7 @@ class FileFuzz:
         self._text = EXAMPLE.read_bytes()
         self._paths = [project.root / "jobs" / f"cut{number:02}.py" for number in range(files)]
         self._marked = 0
+        found.judged["to be refused"] = 0
 
     async def run(self, documents: int) -> None:
         """Try so many cuts, each byte in turn, in two ways."""
@@ -44,8 +45,9 @@ class FileFuzz:
             _write(path, self._text[:cut], in_place=in_place)
         await self._looked_at(server)
         for path, (cut, in_place) in zip(self._paths, cuts, strict=False):
-            known = server.jobs.get(f"api:{path.stem}")
-            if known is None or (known.definition.checksum != whole and not _is_whole(self._text[:cut])):
+            known, is_whole = server.jobs.get(f"api:{path.stem}"), _is_whole(self._text[:cut])
+            self._found.judged["to be refused"] += not is_whole
+            if known is None or (known.definition.checksum != whole and not is_whole):
                 self._found.wrong(f"in force after a cut at byte {cut}, in place: {in_place}: {known}")
             _write(path, self._text, in_place=not in_place)
         await self._project.ran("api:canary")

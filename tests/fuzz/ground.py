@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +30,24 @@ Tell = Callable[[str], None]
 
 @dataclass(slots=True)
 class Found:
-    """What was tried, and what should not have been; MongoDB itself refuses some."""
+    """What was tried, and what should not have been; MongoDB itself refuses some.
+
+    `judged` counts what could have gone wrong, by what it is: where it is none of a kind, nothing is shown of that.
+    """
 
     documents: int = 0
     refused_by_mongodb: int = 0
     log_lines: int = 0
+    judged: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+
+    @property
+    def lacks(self) -> list[str]:
+        """What there was too little of to show anything."""
+        found = [f"nothing was {what}" for what, count in self.judged.items() if not count]
+        if self.refused_by_mongodb >= self.documents / 4:
+            found.append(f"MongoDB refused {self.refused_by_mongodb} of {self.documents} documents")
+        return found
 
     def wrong(self, what: str) -> None:
         """Count one that a person should see; the first hundred are kept in words."""

@@ -125,6 +125,7 @@ class JobFuzz:
         for stem, how in KNOWN.items():
             project.job(stem, JOBS.format(stem=stem.capitalize(), **how))
         self._ground = Ground(project, found, servers=2, max_concurrency=100, lease=5_000)
+        found.judged.update(dict.fromkeys(("to be run", "to be left alone"), 0))
 
     async def run(self, documents: int, *, then: tuple[Random, int] | None = None) -> None:
         """Try so many documents, `then` so many more that are drawn in another way."""
@@ -152,6 +153,8 @@ class JobFuzz:
         await self._ground.sing()
         self._ground.alive()
         due = {number for number, case in written.items() if case.runs}
+        self._found.judged["to be run"] += len(due)
+        self._found.judged["to be left alone"] += sum(case.left_alone for case in written.values())
         began = time.monotonic()
         try:
             await until(lambda: due <= self._have_run(batch, now), within=WITHIN)

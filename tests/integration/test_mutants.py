@@ -56,7 +56,7 @@ def test_every_mistake_fits_the_code_as_it_stands(each: Mutant) -> None:
 
 def test_every_test_that_a_mistake_names_is_there() -> None:
     for path, _, name in (test.partition("::") for mutant in MUTANTS for test in mutant.tests):
-        assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text()
+        assert f"def {name}(" in (ROOT / path).read_text()  # with parameters none of its endings would be found
 
 
 def test_a_text_that_is_there_twice_or_not_at_all_is_refused() -> None:

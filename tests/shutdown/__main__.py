@@ -29,7 +29,7 @@ def main() -> int:
     given = _arguments()
     signal.signal(signal.SIGTERM, _leave)
     chance = random.Random(given.seed)
-    wanted = [case for case in [*cases(1), *cases(4)] if given.only in str(case)]
+    wanted = _wanted(given.only)
     plan = [(case, chance.random() < 0.5) for _ in range(given.repeat) for case in chance.sample(wanted, len(wanted))]
     with TemporaryDirectory(prefix="jobserver-shutdown-", ignore_cleanup_errors=True) as folder:
         verdicts = asyncio.run(_prove(Path(folder), plan))
@@ -91,7 +91,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="N", help="of order and harshness")
     parser.add_argument("--only", default="", metavar="TEXT", help="combinations whose name has this in it")
     parser.add_argument("--json", action="store_true", help="each proof with its figures")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.repeat < 1 or not _wanted(given.only):
+        parser.error("at least one proof of one combination")
+    return given
+
+
+def _wanted(only: str) -> list[Case]:
+    return [case for case in [*cases(1), *cases(4)] if only in str(case)]
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -15,6 +15,7 @@ MEMORY_IN_ALL = 1.0  # megabytes, over less: what one page of one arena more or 
 LONG = 2400.0  # seconds of measuring from which on the slope itself can be told from noise
 MORE = 5.0  # descriptors, threads, tasks, sockets: the median of the last third beside that of the first
 LAG = 50.0  # milliseconds that 99 of 100 turns wait at most, less those in which others had the processors
+ENOUGH = 0.8  # of what was planned: asking, killing and editing wait for each other and for MongoDB
 FULLER, FEW = 1.15, 20.0  # a collection may hold that much more in the last third than in the first
 
 
@@ -38,6 +39,12 @@ def judge(
     return [*findings, _of_collection("files below .jobserver", spool, begin, end)]
 
 
+def enough(what: str, count: int, planned: float) -> Finding:
+    """What there was to do: a soak of servers that nobody asks for anything, or disturbs, shows nothing."""
+    least = math.floor(ENOUGH * planned)
+    return Finding(of="the soak itself", what=what, value=str(count), bound=f"{least} at least", holds=count >= least)
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest that so many are not above; not a number where there are none."""
     ordered = sorted(values)
@@ -47,11 +54,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 def _of_process(process: Watched, begin: float, end: float) -> Iterator[Finding]:
     yield memory(process.name, process.since("megabytes", begin), seconds=end - begin)
     for what in ("descriptors", "sockets", "threads", "tasks"):
-        first, last = _thirds(process.series.get(what, []), begin, end)
-        if first and last:
-            more = median(last) - median(first)
-            value = f"{median(first):.0f} to {median(last):.0f}"
-            yield Finding(of=process.name, what=what, value=value, bound="± 5", holds=abs(more) <= MORE)
+        thirds = _thirds(process.series.get(what, []), begin, end)
+        first, last = (median(values) if values else math.nan for values in thirds)
+        value = f"{first:.0f} to {last:.0f}"
+        yield Finding(of=process.name, what=what, value=value, bound="± 5", holds=abs(last - first) <= MORE)
     lag, own = ([value for _, value in process.since(each, begin)] for each in ("lag", "own lag"))
     p99 = percentile(own, 0.99)
     in_all = f"{percentile(lag, 0.99):.1f} ms with the waits for a processor, {max(lag, default=0.0):.0f} ms at most"

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.project import Project, ServerProcess, until
-from tests.soak.judge import Finding, judge
+from tests.soak.judge import Finding, enough, judge
 from tests.soak.samples import Samples, Watched
-from tests.soak.work import Load, write_jobs
+from tests.soak.work import PACE, Load, write_jobs
 
 Tell = Callable[[str], None]
 
 INSIDE = Path(__file__).with_name("inside")
 LOOK_EVERY, COUNT_EVERY = 2.0, 10.0  # seconds
-LONG_START, APPLIED_WITHIN, DRAINED_WITHIN = 120.0, 10.0, 120.0
+LONG_START, APPLIED_WITHIN = 120.0, 10.0
 RETENTION = "1 minute"
 EDITS: tuple[tuple[str, Any], ...] = (
     ("inline", {"priority": 5}),
@@ -161,6 +161,7 @@ class Soak:
         own = [each for each in self._samples.processes if _lasted(each, begin, end)]
         self._report.findings = judge(own, self._samples.collections, self._samples.spool, begin=begin, end=end)
         self._report.findings += [self._all_lived(own), self._quick_edits(), *self._silence(supervised, single)]
+        self._report.findings += self._was_there_enough()
         for process in own:
             self._report.task_names.update(process.names[-1] if process.names else {})
 
@@ -170,6 +171,12 @@ class Soak:
         return Finding(
             of="processes", what="lived all the time", value=", ".join(names), bound="3 at least", holds=len(own) >= 3
         )
+
+    def _was_there_enough(self) -> list[Finding]:
+        plan, report = self._plan, self._report
+        asked = [enough(f"asked for {kind}", report.asked[kind], pace * plan.seconds) for kind, pace in PACE.items()]
+        kills, edits = plan.seconds / plan.kill_every - 1, plan.seconds / plan.edit_every - 1
+        return [*asked, enough("workers killed", report.kills, kills), enough("edits", report.edits, edits)]
 
     def _quick_edits(self) -> Finding:
         slow = "; ".join(self._slow_edits) or "none"

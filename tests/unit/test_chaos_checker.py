@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import Verdict, check
+from tests.chaos.conduct import Proof
 from tests.chaos.faults import Fault, Kind
-from tests.chaos.figures import recovery
+from tests.chaos.figures import Recovery, Spread, recovery
 from tests.chaos.history import Change, Death, Outside, Promise, Sign, Skip, Step
+from tests.chaos.plan import SHORT
+from tests.chaos.report import document, lines, missed
 from tests.chaos.rule import CONFIGS, JOBS, SERVERS
 from tests.chaos.witness import changes as put_together
 
@@ -162,6 +166,14 @@ def test_a_fence_that_does_not_grow_by_one_is_found(history: History, fence: int
     assert f"fence 0 became {fence}" in one(history.judge())
 
 
+def test_a_fence_that_grows_without_a_claim_is_found(history: History) -> None:
+    history.enqueue("a")
+    history.write(JOBS, "a", fence=1)
+    history.claim("a")
+    history.complete("a")
+    assert "fence 0 became 1 without a claim" in one(history.judge())
+
+
 def test_a_claim_of_what_is_not_due_yet_is_found(history: History) -> None:
     history.enqueue("a", nextRunAt=NOON + timedelta(hours=1))
     history.claim("a")
@@ -184,6 +196,19 @@ def test_an_end_by_another_token_is_found(history: History) -> None:
     history.claim("a")
     history.complete("a", settledBy="token 0")
     assert "by a token that does not hold its lock" in one(history.judge())
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "skipped"])
+def test_an_end_that_no_claim_came_to_is_found(history: History, status: str) -> None:
+    history.enqueue("a")
+    history.write(JOBS, "a", "nextRunAt", status=status)
+    assert f"became {status}, and nobody held its lock" in one(history.judge())
+
+
+def test_what_is_cancelled_while_it_waits_needs_no_claim(history: History) -> None:
+    history.enqueue("a")
+    history.write(JOBS, "a", "nextRunAt", status="cancelled")
+    assert history.judge().is_clean
 
 
 def test_a_second_end_is_found(history: History) -> None:
@@ -238,6 +263,7 @@ def test_a_live_server_that_is_declared_dead_is_found(history: History) -> None:
     assert history.judge(deaths=(Death(pid=7, at=NOON),)).is_clean
     assert not history.judge(deaths=(Death(pid=8, at=NOON),)).is_clean
     assert not history.judge(deaths=(Death(pid=7, at=NOON + LEASE),)).is_clean
+    assert not history.judge(deaths=(Death(pid=7, at=NOON - LEASE),)).is_clean  # of a process before it
 
 
 def test_a_lock_taken_from_a_server_whose_lease_lasts_is_found(history: History) -> None:
@@ -328,6 +354,15 @@ def test_an_occurrence_that_is_neither_run_nor_skipped_is_found() -> None:
     assert not seconds(Skip(id="b", at=moment), completed=[1, 3]).is_clean
 
 
+def test_a_run_for_a_moment_between_two_seconds_is_found() -> None:
+    moment = NOON - timedelta(seconds=98.5)
+    history = History()
+    history.enqueue("a", type="single", nextRunAt=moment)
+    history.claim("a")
+    history.complete("a")
+    assert "run for 11:58:21.500000, which is no moment of its schedule" in one(history.judge())
+
+
 def test_an_occurrence_that_is_completed_twice_is_found() -> None:
     assert "completed a second time for 11:58:21" in one(seconds(completed=[1, 1]))
 
@@ -336,6 +371,7 @@ def test_an_end_without_work_and_work_without_a_claim_are_found(history: History
     history.enqueue("a")
     history.claim("a")
     history.complete("a", work=False)
+    assert "claim 1 was completed, and its work was not done" in one(history.judge())
     history.work("a", 1, Sign.BEGIN)
     assert "claim 1 was completed, and its work was not done" in one(history.judge())
     history.work("a", 1)
@@ -357,6 +393,89 @@ def test_executions_in_processes_that_overlap_are_found(history: History) -> Non
         history.steps[number] = replace(step, is_process=step.clock >= 10.0)
     said = [str(each) for each in history.judge(deaths=(Death(pid=7, at=NOON),)).violations]
     assert any("claim 2 began 0.050 s before claim 1 had ended" in each for each in said), said
+
+
+def test_a_run_that_overlaps_with_its_successor_is_found_where_its_server_was_not_still(history: History) -> None:
+    history.enqueue("a")
+    history.claim("a")
+    history.crash("a")
+    history.claim("a", lockUntil=NOON)
+    history.complete("a", work=False)
+    history.work("a", 1, Sign.BEGIN, at=100.0)
+    history.work("a", 2, at=109.0)
+    history.work("a", 1, Sign.END, at=109.05)
+    died = (Death(pid=7, at=NOON),)
+    assert history.judge(deaths=died).is_clean, history.judge(deaths=died).violations
+    history.enqueue("b")
+    history.claim("b")
+    history.complete("b", work=False)
+    history.work("b", 1, at=108.5)
+    assert "claim 2 began 0.050 s before claim 1 ended, whose server lived" in one(history.judge(deaths=died))
+
+
+def a_proof(verdict: Verdict, *faults: Kind, accepted: int = 2_000) -> Proof:
+    """A short run that came to this verdict."""
+    happened = tuple(Fault(kind=kind, at=NOON, until=NOON) for kind in faults)
+    nothing = Recovery(supervised=Spread(), host_lost=Spread(), primary_killed=Spread())
+    return Proof(
+        plan=SHORT,
+        verdict=verdict,
+        faults=happened,
+        recovery=nothing,
+        disturbed=nothing,
+        accepted=accepted,
+        refused=0,
+        exit_codes={"first": 0},
+        hitches=(),
+        seconds=1.0,
+    )
+
+
+def test_a_run_in_which_nothing_has_happened_proves_nothing() -> None:
+    nothing = check([], [], Outside())
+    assert nothing.is_clean
+    assert set(nothing.judged.values()) == {0}
+    proof = a_proof(nothing, accepted=100)
+    assert not proof.holds
+    assert {"0 faults, not 20", "100 jobs, not 2000"} < set(proof.lacks)
+    assert "nothing was judged: nothing is accepted with an old token" in proof.lacks
+    assert len(missed(proof)) == 3
+
+
+def test_a_run_that_has_judged_everything_and_broken_enough_holds() -> None:
+    clean = check([], [], Outside())
+    judged = replace(clean, judged=dict.fromkeys(clean.judged, 1))
+    assert a_proof(judged, *[Kind.RESET] * 20).holds
+    assert not a_proof(replace(judged, counted={"a promise": 1}), *[Kind.RESET] * 20).holds
+
+
+def test_what_a_run_came_to_is_told_to_people_and_to_programs(history: History) -> None:
+    history.enqueue("a")
+    history.claim("a")
+    proof = a_proof(history.judge("a"), Kind.RESET, accepted=1)
+    told = json.loads(json.dumps(document(proof)))
+    assert (told["holds"], told["accepted"], told["faults"]) == (False, 1, {Kind.RESET: 1})
+    assert told["judged"]["claims never overlap, fences grow by one"] == 1
+    assert told["tooLittle"] == proof.lacks
+    shown = "\n".join(lines(proof))
+    assert "too little: 1 faults, not 20" in shown
+    assert f"was left locked by {OWNER}" in shown or "was left running" in shown
+
+
+def test_every_rule_counts_what_it_has_judged(history: History) -> None:
+    history.write(CONFIGS, 1, jobName="paused", concurrency=0)
+    history.enqueue("x", name="paused", nextRunAt=NOON)
+    history.enqueue("a", name="limited", data={"key": "k"})
+    history.claim("a", name="limited")
+    history.crash("a")
+    history.claim("a", progressData={"current": 2})
+    history.complete("a")
+    history.enqueue("b", type="single")
+    history.claim("b", name="job")
+    history.complete("b")
+    history.work("b", 1, is_process=True)
+    history.work("a", 1)
+    assert all(history.judge("a", settled_at=NOON).judged.values()), history.judge("a", settled_at=NOON).judged
 
 
 def test_recovery_counts_from_the_kill_to_the_next_claim_of_what_was_held(history: History) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.soak.__main__ import as_json, summary
 from tests.soak.fit import HOUR, slope
-from tests.soak.judge import Finding, judge, memory, percentile
+from tests.soak.judge import Finding, enough, judge, memory, percentile
 from tests.soak.samples import Series, Watched
 from tests.soak.soak import Plan, Report
 
@@ -81,6 +81,23 @@ def test_what_stays_is_right_and_what_grows_is_named() -> None:
     assert wrong(sampled(sockets=16, threads=3)) == {("server", "sockets"), ("server", "threads")}
     assert wrong(sampled(tasks=14)) == set()
     assert wrong(sampled(documents=200)) == {("runs", "documents"), ("files below .jobserver", "files")}
+
+
+def test_what_was_never_measured_is_not_right() -> None:
+    (server,) = {each.of for each in sampled() if each.what == "tasks"}
+    silent = Watched(name=server, pid=1)
+    unmeasured = {(server, what) for what in ("descriptors", "sockets", "threads", "tasks", "lag p99")}
+    assert wrong(judge([silent], {"runs": []}, [], begin=0, end=300)) == {
+        *unmeasured,
+        ("runs", "documents"),
+        ("files below .jobserver", "files"),
+    }
+
+
+def test_servers_that_nobody_has_asked_for_enough_show_nothing() -> None:
+    assert enough("asked for inline", 80, 100.0).holds
+    assert not enough("asked for inline", 79, 100.0).holds
+    assert not enough("workers killed", 0, 2.5).holds
 
 
 def test_a_loop_that_waits_for_itself_is_slow_and_one_that_waits_for_a_processor_is_not() -> None:

@@ -28,7 +28,7 @@ def a_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 @pytest.mark.parametrize("case", [*cases(1), *SUPERVISED], ids=str)
-async def test_a_server_ends_in_time_with_a_true_exit_code_and_what_it_held_runs_elsewhere(
+async def test_a_server_ends_with_a_true_exit_code_and_what_it_held_runs_elsewhere(
     case: Case, a_ground: Ground
 ) -> None:
     verdict = await a_ground.prove(case, harsh=case.told in HARSH)
