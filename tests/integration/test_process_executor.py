@@ -647,6 +647,36 @@ async def test_a_keeper_that_is_killed_takes_its_run_with_it(folder: Path) -> No
         await gone(run.pid)
 
 
+async def test_what_a_killed_keeper_leaves_behind_is_reaped(folder: Path) -> None:
+    body = "subprocess.Popen(['sleep', '600'], start_new_session=True)\nlog.i(str(os.getpid()))\ntime.sleep(60)"
+    async with bench(folder) as here:
+        line = Line()
+        async with here.calling(here.job(body), line) as running:
+            while not line.records:
+                await asyncio.sleep(0.005)
+            keeper = psutil.Process(int(line.said()[0])).parent()
+            assert keeper is not None
+            keeper.kill()
+        assert running.result().kind is FAILED
+        await only(1)  # the zygote, and no dead ones below it
+
+
+async def test_what_has_lost_its_first_thread_is_ended_with_the_run(folder: Path) -> None:
+    source = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+    source += "print('begun', flush=True); ctypes.CDLL(None).pthread_exit(None)"
+    body = f"""
+    child = subprocess.Popen([sys.executable, '-c', {source!r}], start_new_session=True, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    while open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    return child.pid
+    """
+    async with bench(folder) as here:
+        child = (await here.call(here.job(body))).result
+        await gone(child)
+        await only(1)
+
+
 async def test_a_file_that_starts_threads_is_imported_by_each_run_itself(folder: Path) -> None:
     before = """
     started = os.getpid()
