@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -645,6 +646,48 @@ async def test_a_keeper_that_is_killed_takes_its_run_with_it(folder: Path) -> No
         assert running.result().kind is FAILED
         assert "kept it" in running.result().message
         await gone(run.pid)
+
+
+STANDS = "if data:\n    return\nlog.i(str(os.getpid()))\ntime.sleep(60)"
+
+
+async def stopped_with_keeper(line: Line) -> int:
+    """The run and its keeper, and these alone, stand still from now on; the keeper's number."""
+    async with asyncio.timeout(20):
+        while not line.records:
+            await asyncio.sleep(0.005)
+    run = psutil.Process(int(line.said()[0]))
+    keeper = run.parent()
+    assert keeper is not None
+    for each in (keeper, run):
+        each.suspend()
+    return keeper.pid
+
+
+async def test_a_run_that_stood_still_past_its_lock_has_lost_that(folder: Path) -> None:
+    async with bench(folder) as here:
+        job, line = here.job(STANDS), Line()
+        await here.call(job, Line("so that its file is imported"))
+        line.alive_until = boottime() + 3.0
+        async with here.calling(job, line) as running:
+            await gone(await stopped_with_keeper(line))
+        assert (running.result().kind, type(running.result().error)) == (INTERRUPTED, LockLost)
+        assert "lock lifetime" in running.result().message
+
+
+async def test_a_lease_that_is_renewed_too_late_is_a_new_one_for_a_run_that_stood_still(folder: Path) -> None:
+    async with bench(folder) as here:
+        job, line = here.job(STANDS), Line()
+        await here.call(job, Line("so that its file is imported"))
+        here.lease.renewed(SERVER, sent_at=boottime() - 26)
+        async with here.calling(job, line) as running:
+            keeper = await stopped_with_keeper(line)
+            while alive(keeper):  # without the loop, which is not to hear of it before the lease is renewed
+                time.sleep(0.005)
+            here.lease.renewed(SERVER, sent_at=boottime())
+        assert (running.result().kind, type(running.result().error)) == (INTERRUPTED, LockLost)
+        assert "lease" in running.result().message
+        assert (await here.call(job, Line("a new one"))).kind is COMPLETED
 
 
 async def test_what_a_killed_keeper_leaves_behind_is_reaped(folder: Path) -> None:
