@@ -87,9 +87,9 @@ def descendants(*, sparing: Container[int] = ()) -> list[int]:
     """Every living process below this one, but for these and what is below them; empty where there is no /proc."""
     children: dict[int, list[int]] = {}
     dead = set()
-    for process, parent, state in _processes():
+    for process, parent, is_dead in _processes():
         children.setdefault(parent, []).append(process)
-        if state == b"Z":
+        if is_dead:
             dead.add(process)
     found, waiting = [], [os.getpid()]
     while waiting:
@@ -118,16 +118,13 @@ def end_descendants(*, within: float = 2.0) -> None:
 
 
 def end_orphans(*, sparing: Container[int], within: float = 2.0) -> None:
-    """The same, but for these children and what is below them."""
+    """Kill everything below this process but for these children and what is below them; reap none of it."""
     deadline = time.monotonic() + within
     while (orphans := descendants(sparing=sparing)) and time.monotonic() < deadline:
         for process in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(_DYING / 10)
-        for process in orphans:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process, os.WNOHANG)
 
 
 def _await_ends(deadline: float) -> None:
@@ -148,14 +145,14 @@ def _reap_all() -> bool:
     return True
 
 
-def _processes() -> list[tuple[int, int, bytes]]:
-    """Of each its number, its parent's, and its state."""
+def _processes() -> list[tuple[int, int, bool]]:
+    """Of each its number, its parent's, and whether it is dead: one whose first thread alone has ended is not."""
     processes = []
     for name in _listed("/proc"):
         if name.isdecimal() and (stat := _read(f"/proc/{name}/stat")):
             # The name in parentheses may hold anything, so the fields are counted from the last parenthesis.
-            state, parent = stat.rpartition(b")")[2].split(maxsplit=2)[:2]
-            processes.append((int(name), int(parent), state))
+            fields = stat.rpartition(b")")[2].split()
+            processes.append((int(name), int(fields[1]), fields[0] == b"Z" and int(fields[17]) <= 1))
     return processes
 
 

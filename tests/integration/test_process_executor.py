@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -533,14 +534,15 @@ async def test_a_run_whose_lock_is_over_is_killed_by_its_keeper(folder: Path) ->
 
 async def test_a_sign_of_life_moves_the_end_of_the_lock(folder: Path) -> None:
     async with bench(folder) as here:
-        line = Line()
-        line.alive_until = boottime() + 1.5
+        job, line = here.job("self.touch()\ntime.sleep(data.get('for', 4))\nreturn 1"), Line()
+        await here.call(job, Line({"for": 0}))  # imports its file
+        line.alive_until = boottime() + 3.0
 
         async def touch() -> None:
             line.alive_until = float("inf")
 
         line.touch = touch  # type: ignore[method-assign]
-        assert (await here.call(here.job("self.touch()\ntime.sleep(2)\nreturn 1"), line)).result == 1
+        assert (await here.call(job, line)).result == 1
 
 
 async def test_a_run_whose_servers_lease_is_over_is_killed_by_its_keeper(folder: Path) -> None:
@@ -645,6 +647,78 @@ async def test_a_keeper_that_is_killed_takes_its_run_with_it(folder: Path) -> No
         assert running.result().kind is FAILED
         assert "kept it" in running.result().message
         await gone(run.pid)
+
+
+STANDS = "if data:\n    return\nlog.i(str(os.getpid()))\ntime.sleep(60)"
+
+
+async def stopped_with_keeper(line: Line) -> int:
+    """The run and its keeper, and these alone, stand still from now on; the keeper's number."""
+    async with asyncio.timeout(20):
+        while not line.records:
+            await asyncio.sleep(0.005)
+    run = psutil.Process(int(line.said()[0]))
+    keeper = run.parent()
+    assert keeper is not None
+    for each in (keeper, run):
+        each.suspend()
+    return keeper.pid
+
+
+async def test_a_run_that_stood_still_past_its_lock_has_lost_that(folder: Path) -> None:
+    async with bench(folder) as here:
+        job, line = here.job(STANDS), Line()
+        await here.call(job, Line("so that its file is imported"))
+        line.alive_until = boottime() + 3.0
+        async with here.calling(job, line) as running:
+            await gone(await stopped_with_keeper(line))
+        assert (running.result().kind, type(running.result().error)) == (INTERRUPTED, LockLost)
+        assert "lock lifetime" in running.result().message
+
+
+async def test_a_lease_that_is_renewed_too_late_is_a_new_one_for_a_run_that_stood_still(folder: Path) -> None:
+    async with bench(folder) as here:
+        job, line = here.job(STANDS), Line()
+        await here.call(job, Line("so that its file is imported"))
+        here.lease.renewed(SERVER, sent_at=boottime() - 26)
+        async with here.calling(job, line) as running:
+            keeper = await stopped_with_keeper(line)
+            while alive(keeper):  # without the loop, which is not to hear of it before the lease is renewed
+                time.sleep(0.005)
+            here.lease.renewed(SERVER, sent_at=boottime())
+        assert (running.result().kind, type(running.result().error)) == (INTERRUPTED, LockLost)
+        assert "lease" in running.result().message
+        assert (await here.call(job, Line("a new one"))).kind is COMPLETED
+
+
+async def test_what_a_killed_keeper_leaves_behind_is_reaped(folder: Path) -> None:
+    body = "subprocess.Popen(['sleep', '600'], start_new_session=True)\nlog.i(str(os.getpid()))\ntime.sleep(60)"
+    async with bench(folder) as here:
+        line = Line()
+        async with here.calling(here.job(body), line) as running:
+            while not line.records:
+                await asyncio.sleep(0.005)
+            keeper = psutil.Process(int(line.said()[0])).parent()
+            assert keeper is not None
+            keeper.kill()
+        assert running.result().kind is FAILED
+        await only(1)  # the zygote, and no dead ones below it
+
+
+async def test_what_has_lost_its_first_thread_is_ended_with_the_run(folder: Path) -> None:
+    source = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+    source += "print('begun', flush=True); ctypes.CDLL(None).pthread_exit(None)"
+    body = f"""
+    child = subprocess.Popen([sys.executable, '-c', {source!r}], start_new_session=True, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    while open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    return child.pid
+    """
+    async with bench(folder) as here:
+        child = (await here.call(here.job(body))).result
+        await gone(child)
+        await only(1)
 
 
 async def test_a_file_that_starts_threads_is_imported_by_each_run_itself(folder: Path) -> None:

@@ -46,6 +46,18 @@ def test_a_new_registration_has_a_memory_of_its_own_and_the_old_one_is_never_pro
     held.close()
 
 
+def test_a_renewal_that_comes_too_late_prolongs_nothing_that_was_shared_before() -> None:
+    now = 100.0
+    held = Lease(monotonic=lambda: now, length=timedelta(seconds=30))
+    held.renewed("a", sent_at=100.0)
+    old = held.shared_with("a")
+    now = 140.0
+    held.renewed("a", sent_at=140.0)
+    assert shared_end(old) < 130
+    assert shared_end(held.shared_with("a")) > 165
+    held.close()
+
+
 def test_nothing_is_shared_before_the_first_registration_and_after_the_end() -> None:
     held = lease()
     assert held.shared_with("") is None

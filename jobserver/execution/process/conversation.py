@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from jobserver.definition import Code, JobDefinition
 from jobserver.errors import DataError, JobCancelled, JobServerError, LockLost, RemoteError
 from jobserver.execution.handles import Lifeline, OnMessage, check_progress
 from jobserver.execution.outcome import Outcome, OutcomeKind, failed, interrupted
-from jobserver.execution.process.endings import Ended, outcome_by
+from jobserver.execution.process.endings import Ended, ended_in_time, outcome_by
 from jobserver.execution.process.lines import Allowance, Lines
 from jobserver.execution.process.orders import run_order
 from jobserver.execution.process.outlet import Outlet
@@ -165,7 +166,7 @@ class Conversation:
             said = b""
         self._loop.remove_reader(self._line.life)
         if not self._ended.done():
-            self._ended.set_result(Ended.parse(said))
+            self._ended.set_result(Ended.parse(said) or ended_in_time(self._line.lease, self._run))
 
     def _hear_run(self) -> None:
         """Some of what there is; after a question nothing until it is answered, so that all keeps its order."""
@@ -275,6 +276,7 @@ class Conversation:
         for end in (line.life, line.messages):
             self._loop.remove_reader(end)
             end.close()
+        os.close(line.lease)
         for outlet in outlets:
             outlet.close()
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from jobserver.errors import JobCancelled, LockLost, RemoteError
 from jobserver.execution.handles import Lifeline
 from jobserver.execution.outcome import EXIT_CANCELLED, NOTHING, Outcome, failed, interrupted
-from jobserver.execution.process.keeper import LEASE_OVER, LOCK_OVER, SERVER_GONE, TOLD
+from jobserver.execution.process.keeper import LEASE_OVER, LOCK_OVER, SERVER_GONE, TOLD, reason_to_end
 from jobserver.lengths import describe_length
 from jobserver.limits import Limits
 
@@ -32,6 +32,12 @@ class Ended:
             return cls(code=int(code), reason=reason) if word == "ended" else None
         except ValueError:
             return None
+
+
+def ended_in_time(lease: int, run: Lifeline) -> Ended | None:
+    """Of a keeper without a word: the kernel has ended it with its run, where the time of these was over."""
+    reason = reason_to_end(lease, run.alive_until)
+    return Ended(code=-signal.SIGKILL, reason=reason) if reason else None
 
 
 KEEPER_LOST = RemoteError("the process that kept it has ended without a word; was it killed?")

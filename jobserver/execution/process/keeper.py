@@ -29,6 +29,14 @@ _LEASE = struct.Struct("d")
 LEASE_OVER, LOCK_OVER, TOLD, SERVER_GONE = "lease", "lock", "told", "server"
 
 
+def reason_to_end(lease: int, until: float) -> str:
+    """Why a run must not go on; "" while it may. The lease is read at each look: its server moves it without a word."""
+    now = time.clock_gettime(CLOCK)
+    if now >= _lease_end(lease):
+        return LEASE_OVER
+    return LOCK_OVER if now >= until else ""
+
+
 def keep(
     run: Callable[[], NoReturn], *, life: socket.socket, lease: int, server: int, release: Callable[[], None]
 ) -> NoReturn:
@@ -37,7 +45,8 @@ def keep(
     `lease` is shared memory, `server` the pidfd of the server or -1; `release` lets go of what only the run may hold.
     """
     adopt_orphans()
-    keeper = os.getpid()
+    keeper, last_resort = os.getpid(), EndsAt()
+    last_resort.set(_lease_end(lease) + LATE)  # the run may begin before this process goes on
     process = os.fork()
     if process == 0:
         os.setsid()
@@ -48,7 +57,7 @@ def keep(
     try:
         release()
         _let_go_of_output()
-        status, reason = _Keeper(process, life, lease, server).stay()
+        status, reason = _Keeper(process, life, lease, server, last_resort).stay()
     except BaseException:
         end_group(process)
         end_descendants()
@@ -61,12 +70,12 @@ def keep(
 class _Keeper:
     """`until` is when the run's lock ends; the first message on `life` says so."""
 
-    def __init__(self, process: int, life: socket.socket, lease: int, server: int) -> None:
+    def __init__(self, process: int, life: socket.socket, lease: int, server: int, last_resort: EndsAt) -> None:
         self._process, self._life, self._lease = process, life, lease
         self._until = float("inf")
         self._ended = os.pidfd_open(process)
         self._server = server
-        self._last_resort = EndsAt()
+        self._last_resort = last_resort
         self._poll = select.poll()
         for descriptor in (life.fileno(), self._ended, server):
             if descriptor >= 0:
@@ -75,7 +84,7 @@ class _Keeper:
     def stay(self) -> tuple[int, str]:
         """The exit code of the run, minus the signal where one ended it, and why it was ended."""
         while True:
-            reason = self._reason_to_end()
+            reason = reason_to_end(self._lease, self._until)
             if reason:
                 return self._end(), reason
             self._last_resort.set(self._end_of_time() + LATE)
@@ -105,27 +114,17 @@ class _Keeper:
                 return SERVER_GONE
         return ""
 
-    def _reason_to_end(self) -> str:
-        """The lease is read whenever somebody looks: the server moves its end without a word."""
-        now = time.clock_gettime(CLOCK)
-        if now >= self._lease_end():
-            return LEASE_OVER
-        return LOCK_OVER if now >= self._until else ""
-
     def _wait(self) -> float:
         """Milliseconds. Half of what is left at the most: by then the server may have moved the end."""
         left = self._end_of_time() - time.clock_gettime(CLOCK)
         return max(1.0, min(left, max(left / 2, LATE), LOOK_AGAIN) * 1000)
 
     def _end_of_time(self) -> float:
-        return min(self._until, self._lease_end())
-
-    def _lease_end(self) -> float:
-        (end,) = _LEASE.unpack(os.pread(self._lease, _LEASE.size, 0))
-        return float(end)
+        return min(self._until, _lease_end(self._lease))
 
     def _end(self) -> int:
         end_group(self._process)
+        self._last_resort.clear()  # it runs no more, and may take its time to die
         return self._reap()
 
     def _reap(self) -> int:
@@ -139,6 +138,11 @@ class _Keeper:
             end_descendants()
         assert status is not None
         return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+
+
+def _lease_end(lease: int) -> float:
+    (end,) = _LEASE.unpack(os.pread(lease, _LEASE.size, 0))
+    return float(end)
 
 
 def _has_children() -> bool:

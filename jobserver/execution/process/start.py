@@ -15,12 +15,13 @@ from jobserver.execution.process.zygotes import Breed, Zygotes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The server's ends."""
+    """The server's ends, and the end of the lease that this run has, not a later one."""
 
     messages: socket.socket
     life: socket.socket
     out: int
     errors: int
+    lease: int
     loaded: Loaded
 
     def close(self) -> None:
@@ -29,6 +30,7 @@ class Line:
         self.life.close()
         os.close(self.out)
         os.close(self.errors)
+        os.close(self.lease)
 
 
 async def started(zygotes: Zygotes, breed: Breed, *, alone: bool, lease: Callable[[], int | None]) -> Line | None:
@@ -49,13 +51,13 @@ async def _started(zygotes: Zygotes, breed: Breed, alone: bool, lease: Callable[
     if shared is None:
         return None
     with ExitStack() as theirs, ExitStack() as ours:
-        theirs.callback(os.close, shared)
+        ours.callback(os.close, shared)
         (messages, far_messages), (life, far_life) = (_pair(ours, theirs) for _ in range(2))
         (out, out_end), (errors, errors_end) = (_pipe(ours, theirs) for _ in range(2))
         far = (far_messages.fileno(), far_life.fileno(), out_end, errors_end, shared)
         loaded = await zygotes.fork(breed, far, alone=alone)
         ours.pop_all()
-        return Line(messages=messages, life=life, out=out, errors=errors, loaded=loaded)
+        return Line(messages=messages, life=life, out=out, errors=errors, lease=shared, loaded=loaded)
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:

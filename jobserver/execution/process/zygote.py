@@ -55,8 +55,8 @@ def failure(error: str, trace: str) -> dict[str, Any]:
 class _Zygote:
     def __init__(self, control: socket.socket, server: int, codec: Codec, run: Run) -> None:
         self._control, self._server, self._codec, self._run = control, server, codec, run
-        self._keepers: dict[int, int] = {}  # by pidfd
-        self._others = frozenset(descendants())  # what the file has started when it was imported
+        self._keepers: dict[int, int] = {}  # their pidfds
+        self._others = set(descendants())  # what the file has started when it was imported
         self._poll = select.poll()
 
     def serve(self) -> None:
@@ -84,17 +84,23 @@ class _Zygote:
 
     def _ready(self) -> set[int]:
         ready = {descriptor for descriptor, _ in self._poll.poll()}
-        killed = [keeper for keeper in ready & self._keepers.keys() if not self._ended_by_itself(keeper)]
-        if killed:
-            end_orphans(sparing=self._others.union(self._keepers.values()))
+        if not ready.isdisjoint(self._keepers.values()):
+            while self._reap():
+                end_orphans(sparing=self._others.union(self._keepers))
         return ready
 
-    def _ended_by_itself(self, keeper: int) -> bool:
-        status = os.waitid(os.P_PIDFD, keeper, os.WEXITED)
-        self._poll.unregister(keeper)
-        os.close(keeper)
-        del self._keepers[keeper]
-        return status is not None and status.si_code == os.CLD_EXITED
+    def _reap(self) -> bool:
+        """Reap keepers, and whatever has become a child of this process; whether a keeper did not end by itself."""
+        killed = False
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                process, status = ended
+                self._others.discard(process)  # its number is free for another
+                if (followed := self._keepers.pop(process, -1)) >= 0:
+                    self._poll.unregister(followed)
+                    os.close(followed)
+                    killed |= os.WIFSIGNALED(status)
+        return killed
 
     def _fork(self, descriptors: list[int]) -> dict[str, Any]:
         try:
@@ -111,14 +117,14 @@ class _Zygote:
             os.kill(keeper, signal.SIGKILL)
             os.waitpid(keeper, 0)
             return {"error": f"no process can be followed: {error.strerror}"}
-        self._keepers[followed] = keeper
+        self._keepers[keeper] = followed
         self._poll.register(followed, select.POLLIN)
         return {"keeper": keeper}
 
     def _become_keeper(self, descriptors: list[int]) -> NoReturn:
         try:
             self._control.close()
-            _close(list(self._keepers))
+            _close(list(self._keepers.values()))
             messages, life, out, errors, lease = descriptors
             os.dup2(out, 1)
             os.dup2(errors, 2)

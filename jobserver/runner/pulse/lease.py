@@ -18,7 +18,8 @@ class Lease:
     """Written by the heartbeat thread, read by the event loop; both fields are replaced in one assignment.
 
     Who keeps a run's process reads the end of the lease in memory shared with this server, which may be stopped when
-    the lease is over. Each registration has such memory of its own: what was claimed under one ends with it.
+    the lease is over. Each registration has such memory of its own: what was claimed under one ends with it. So has
+    each renewal that comes too late: what had been kept until then has ended, whatever was renewed afterwards.
     """
 
     def __init__(self, *, monotonic: Callable[[], float], length: timedelta = LEASE) -> None:
@@ -27,6 +28,7 @@ class Lease:
         self._shared_length = length.total_seconds() * (1 - LAST_MARGIN)
         self._state: tuple[str, float] = ("", 0.0)
         self._shared: tuple[str, int] = ("", -1)
+        self._shared_until = 0.0
         self._sharing = threading.Lock()  # one thread's new registration, and another's duplicate of the old one
 
     @property
@@ -67,12 +69,13 @@ class Lease:
         self._state = (self._state[0], 0.0)
 
     def _share(self, owner: str, until: float) -> None:
-        if owner != self._shared[0]:
+        if owner != self._shared[0] or self._monotonic() >= self._shared_until:
             if self._shared[1] >= 0:
                 os.close(self._shared[1])
             self._shared = (owner, _shared_memory())
         if self._shared[1] >= 0:
             os.pwrite(self._shared[1], struct.pack("d", until), 0)
+        self._shared_until = until
 
 
 def _shared_memory() -> int:
