@@ -366,12 +366,28 @@ WITHOUT_AN_END = (
         edits=(
             Edit(
                 path="execution/process/keeper.py",
-                old="        if now >= self._lease_end():\n            return LEASE_OVER\n",
+                old="    if now >= _lease_end(lease):\n        return LEASE_OVER\n",
                 new="",
             ),
         ),
         tests=(
             "tests/integration/test_process_executor.py::test_a_run_whose_servers_lease_is_over_is_killed_by_its_keeper",
+        ),
+    ),
+    Mutant(
+        name="ended-by-the-kernel-is-a-failure",
+        breaks="a run without retries has failed for good because its machine stood still",
+        edits=(
+            Edit(
+                path="execution/process/conversation.py",
+                old=" or ended_in_time(self._line.lease, self._run)",
+                new="",
+            ),
+        ),
+        tests=(
+            "tests/integration/test_process_executor.py::test_a_run_that_stood_still_past_its_lock_has_lost_that",
+            "tests/integration/test_process_executor.py::"
+            "test_a_lease_that_is_renewed_too_late_is_a_new_one_for_a_run_that_stood_still",
         ),
     ),
     Mutant(
