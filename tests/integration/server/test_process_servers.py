@@ -150,7 +150,7 @@ async def test_a_longest_time_ends_a_process_run_with_all_that_it_has_started(pr
 class Long(Job):
     schedule = "manual"
     execution = "process"
-    max_execution_time = "1 second"
+    max_execution_time = "4 seconds"
     def run(self, db):
         import subprocess
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
