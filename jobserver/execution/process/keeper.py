@@ -23,7 +23,7 @@ from typing import NoReturn
 from jobserver.processes import CLOCK, EndsAt, adopt_orphans, end_descendants, end_group, end_with_parent
 
 LOOK_AGAIN = 2.0  # seconds: waiting does not count the time that the machine sleeps, the lease does
-LATE = 0.1  # seconds after which the kernel does what the keeper has not done: well before others take the document
+LATE = 0.1  # seconds after which the kernel does what the keeper has not done: before a dead server's lease is ended
 _LEASE = struct.Struct("d")
 
 LEASE_OVER, LOCK_OVER, TOLD, SERVER_GONE = "lease", "lock", "told", "server"
