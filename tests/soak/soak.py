@@ -34,6 +34,7 @@ EDITS: tuple[tuple[str, Any], ...] = (
     ("threaded", {"concurrency": 6}),
     ("often", {"schedule": "2 seconds"}),
 )
+KINDS_SHOWN, KIND_LENGTH = 3, 2_000
 EXPECTED = frozenset({"worker ended"})  # what a server says at the level of an error because we have asked for it
 
 
@@ -189,8 +190,9 @@ class Soak:
         for record in (record for server in servers for record in server.everything()):
             if record.get("level") in ("error", "critical") and record["event"] not in EXPECTED:
                 said.setdefault(record["event"], []).append(record)
-        value = "; ".join(f"{len(records)} x {records[0]}" for records in said.values()) or "nothing"
-        return [Finding(of="logs", what="errors", value=value, bound="nothing", holds=not said)]
+        kinds = [f"{len(records)} x {records[0]}"[:KIND_LENGTH] for records in said.values()]
+        value = "; ".join([*kinds[:KINDS_SHOWN], *([f"{len(kinds)} kinds in all"] if len(kinds) > KINDS_SHOWN else [])])
+        return [Finding(of="logs", what="errors", value=value or "nothing", bound="nothing", holds=not said)]
 
 
 def _lasted(process: Watched, begin: float, end: float) -> bool:

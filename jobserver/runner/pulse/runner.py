@@ -11,7 +11,7 @@ from typing import Any
 from jobserver.definition import Execution
 from jobserver.execution import InlineExecutor, Outcome, ThreadExecutor
 from jobserver.execution.blocking import LoopWatch
-from jobserver.execution.outcome import unreadable
+from jobserver.execution.outcome import OutcomeKind, let_go, unreadable
 from jobserver.execution.process.executor import ProcessExecutor
 from jobserver.runner.interfaces import JobRunner
 from jobserver.runner.pulse.capacity import Capacity
@@ -326,6 +326,8 @@ class _Parts:
         self._upkeep.warn_of_overlap(settlement)
         if settlement.error is not None:
             self._around.told.failed(run, outcome.error, settlement.error.message)
+        if outcome.kind is OutcomeKind.INTERRUPTED:  # any other error is the job's own, and its handlers may look at it
+            let_go(outcome.error)
         self._settling.add(settlement)
 
     def _tell_of_rush(self, on: bool) -> None:

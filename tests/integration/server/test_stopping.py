@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
@@ -113,6 +114,35 @@ async def test_a_cancelled_run_is_pushed_as_far_as_it_needs(
     assert (run["status"], run["reason"]) == ("cancelled", "cancelled by a client")
     assert [each["step"] for each in run["stopSteps"]] == steps
     assert [each["step"] for each in log if each["event"] == "run stopping"] == steps
+
+
+async def test_what_a_cancelled_run_held_is_free_without_the_collector(project: Project) -> None:
+    freed = project.root / "freed"
+    source = f"""
+import weakref
+class Held(Job):
+    schedule = "0 0 1 1 *"
+    async def run(self, db, context):
+        held = weakref.WeakSet()
+        weakref.finalize(held, os.mkdir, {str(freed)!r})
+        await note(db, run=context.run_id)
+        try:
+            await at_gate(db)
+        except asyncio.CancelledError as error:
+            circle = error  # as in pymongo, whose frame holds what it raises again
+            raise
+"""
+    name = project.job("held", source)
+    gc.disable()
+    try:
+        async with project.server():
+            id_ = project.enqueue(name)
+            await running(project)
+            client(project).cancel(id_)
+            await project.ended(id_, "cancelled")
+            await until(freed.exists)
+    finally:
+        gc.enable()
 
 
 @KINDS

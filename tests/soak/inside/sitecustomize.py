@@ -22,8 +22,8 @@ LINE_EVERY = 10  # turns
 MOST_WAITED = 30.0  # seconds for one turn; then it counts as that
 
 
-def watch(loop: asyncio.AbstractEventLoop, statistics: Path, folder: Path) -> None:
-    """Until the loop is closed: a line a second; `statistics` are the kernel's of its thread."""
+def watch(loop: asyncio.AbstractEventLoop, statistics: int, folder: Path) -> None:
+    """Until the loop is closed: a line a second; `statistics` is a descriptor of the kernel's on its thread."""
     number, lags = 0, []
     with (folder / f"{os.getpid()}.jsonl").open("a", buffering=1) as out:
         while not loop.is_closed():
@@ -36,7 +36,7 @@ def watch(loop: asyncio.AbstractEventLoop, statistics: Path, folder: Path) -> No
                 lags = []
 
 
-def _turn(loop: asyncio.AbstractEventLoop, statistics: Path) -> tuple[float, float]:
+def _turn(loop: asyncio.AbstractEventLoop, statistics: int) -> tuple[float, float]:
     """Milliseconds until the loop had a turn for us, and how many of them it had no processor."""
     asked, unserved = time.monotonic(), _unserved(statistics)
     had, turn_at = threading.Event(), [asked + MOST_WAITED, unserved]
@@ -53,9 +53,9 @@ def _turn(loop: asyncio.AbstractEventLoop, statistics: Path) -> tuple[float, flo
     return round((turn_at[0] - asked) * 1000, 2), round(turn_at[1] - unserved, 2)
 
 
-def _unserved(statistics: Path) -> float:
+def _unserved(statistics: int) -> float:
     """Milliseconds that the thread has ever been ready to run while others had the processors."""
-    return int(statistics.read_text().split()[1]) / 1_000_000
+    return int(os.pread(statistics, 100, 0).split()[1]) / 1_000_000
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _watch_first_loop(folder: Path) -> None:
     def told(loop: asyncio.AbstractEventLoop | None) -> None:
         tell(loop)
         if loop is not None and watched.acquire(blocking=False):
-            statistics = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+            statistics = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
             threading.Thread(target=watch, args=(loop, statistics, folder), name="soak", daemon=True).start()
 
     asyncio._set_running_loop = asyncio.events._set_running_loop = told
