@@ -162,11 +162,11 @@ class LockStore:
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""
-        # Another reaper may have found another reason in the same moment: then it is not in `at` when.
+        # Another reaper may have found another reason in the same moment: then `at` says nothing, or is of a run before.
         taken = {"crashedToken": {"$in": [job.token for job in held]}, at: {"$type": "date"}}
         ids = {"_id": {"$in": [job.id for job in held]}}
         after = {repr(found["_id"]): found for found in self._jobs.find(ids | taken, {"crashedToken": 1, at: 1})}
-        reaped = [job for job in held if after.get(repr(job.id), {}).get("crashedToken") == job.token]
+        reaped = [job for job in held if (found := after.get(repr(job.id))) and _ended_by_this(job, found, at)]
         records = [
             crash_record(
                 job,
@@ -179,6 +179,10 @@ class LockStore:
         if records:
             record_runs(self._runs, records)
         return reaped
+
+
+def _ended_by_this(job: ClaimedJob, found: Document, at: str) -> bool:
+    return bool(found["crashedToken"] == job.token and found[at] >= job.started_at)
 
 
 def _is_sound(document: Document) -> bool:
