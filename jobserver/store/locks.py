@@ -162,7 +162,7 @@ class LockStore:
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""
-        # Another reaper may have found another reason in the same moment: then `at` says nothing, or is of a run before.
+        # Another reaper may have found another reason in the same moment: then `at` says nothing, or of a run before.
         taken = {"crashedToken": {"$in": [job.token for job in held]}, at: {"$type": "date"}}
         ids = {"_id": {"$in": [job.id for job in held]}}
         after = {repr(found["_id"]): found for found in self._jobs.find(ids | taken, {"crashedToken": 1, at: 1})}
