@@ -23,6 +23,7 @@ from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
 OVERDUE_AFTER = timedelta(seconds=30)
+SHOWN_DEAD_FOR = timedelta(days=1)
 HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 
 
@@ -97,6 +98,14 @@ class LockStore:
             return self._take_back(overdue, reason, change, at="lastFinishedAt")
         except PyMongoError as error:
             raise DatabaseError(f"overdue runs could not be looked for: {what_mongodb_said(error)}") from error
+
+    def forget_dead_servers(self) -> None:
+        """Remove the leases of servers that died a day ago and held nothing, so that nobody has taken anything back."""
+        over = {"leaseUntil": {"$type": "date"}, "$expr": {"$lt": ["$leaseUntil", ago(SHOWN_DEAD_FOR)]}}
+        try:
+            self._servers.delete_many(over)
+        except PyMongoError as error:
+            raise DatabaseError(f"dead servers could not be forgotten: {what_mongodb_said(error)}") from error
 
     def held_runs(self, owner: str) -> set[str]:
         """The run ids that this server holds by MongoDB's word."""

@@ -84,6 +84,15 @@ async def test_a_dead_server_is_struck_off_and_told_so_when_it_renews(place: Wor
     assert place.servers.count_documents({}) == 0
 
 
+def test_a_server_that_died_without_a_lock_is_forgotten_after_a_day(place: Workplace) -> None:
+    for id_, lease in (("alive", timedelta(minutes=1)), ("dead", OVER), ("long dead", timedelta(days=-2))):
+        place.register(id_, lease=lease)
+    place.servers.insert_one({"_id": "a hand's", "leaseUntil": "yesterday"})
+    place.locks().reap_dead_servers()
+    place.locks().forget_dead_servers()
+    assert {server["_id"] for server in place.servers.find()} == {"alive", "dead", "a hand's"}
+
+
 async def test_servers_that_a_hand_has_written_do_not_keep_the_dead_alive(place: Workplace) -> None:
     place.put_many(6)
     hands: list[dict[str, Any]] = [
