@@ -60,14 +60,15 @@ def end_with_parent() -> None:
 class EndsAt:
     """Has the kernel kill this process at a moment of `CLOCK`, also while it is stopped: it never runs again.
 
-    That is what no code of its own can do. Nothing happens where the system has no such timers.
+    That is what no code of its own can do. Nothing happens where the system has no such timers, or gives no more of
+    them: then `is_made` is False.
     """
 
     def __init__(self) -> None:
         self._timer = ctypes.c_void_p()
         event = _Event(signal=signal.SIGKILL)
         made = sys.platform == "linux" and _call("timer_create", CLOCK, ctypes.byref(event), ctypes.byref(self._timer))
-        self._is_made = bool(made)
+        self.is_made = bool(made)
 
     def set(self, moment: float) -> None:
         """Instead of the moment before."""
@@ -79,7 +80,7 @@ class EndsAt:
         self._set(_Spec())
 
     def _set(self, spec: _Spec) -> None:
-        if self._is_made:
+        if self.is_made:
             _call("timer_settime", self._timer, _TIMER_ABSTIME, ctypes.byref(spec), None)
 
 

@@ -16,6 +16,7 @@ from jobserver.errors import DatabaseError, NotStarted
 from jobserver.manager.handing_over import HandedOver
 from jobserver.scanner.handlers.definitions import Handed
 from jobserver.signals import NOT_GIVEN_BACK, SIGNALS, code_of
+from jobserver.store.indexes import IndexRefused
 from jobserver.worker import RECYCLED
 
 if TYPE_CHECKING:
@@ -103,10 +104,9 @@ class JobServer:
             self.heed_signals()
         async with self._turn:  # a shutdown waits for the step under way
             self._parts = parts = await self._assemble()
-            await self._connect(parts, wait=wait)
+            await self._begin(parts, wait=wait)
             if self._stopping:
                 return
-            await parts.runner.lifecycle.start()
         self._watch_files(parts)
         first = self._spawn("taking in job files", self._take_in_files(parts))
         await asyncio.wait({first})
@@ -202,13 +202,16 @@ class JobServer:
             self._forget_signals()
             self._stopped.set()
 
-    async def _connect(self, parts: Parts, *, wait: bool) -> None:
+    async def _begin(self, parts: Parts, *, wait: bool) -> None:
+        """What answers may be gone, or no primary any more, a moment later; an index that is refused stays so."""
         while not self._stopping:
             try:
                 await parts.ping()
+                if not self._stopping:
+                    await parts.runner.lifecycle.start()
                 return
             except DatabaseError as error:
-                if not wait:
+                if not wait or isinstance(error, IndexRefused):
                     raise
                 _log.warning("mongodb away", chore="starting", error=str(error), next_try_in=AFTER_ERROR)
                 await asyncio.sleep(AFTER_ERROR)

@@ -27,7 +27,10 @@ class HistoryKeeper:
 
     async def keep(self, name: str, values: dict[str, Any], document: Mapping[str, Any]) -> None:
         """Record these values unless they are the newest entry already, by this server or another."""
-        author = self._author(name, document)
+        await self._keep(name, values, document, by=self._author(name, document))
+        self._updated_at[name] = document.get("updatedAt")  # not before: what failed is tried again, and still signed
+
+    async def _keep(self, name: str, values: dict[str, Any], document: Mapping[str, Any], *, by: str) -> None:
         for _ in range(TRIES):
             newest = await self._newest_of(name)
             if _same(newest.values, values):
@@ -36,7 +39,7 @@ class HistoryKeeper:
             changes = changes_between(newest.values, values)
             if not await self._is_current(name, document, changes):
                 return  # whoever reads the later edit records that
-            if await self._store.record(name, version=following, changes=changes, values=values, by=author):
+            if await self._store.record(name, version=following, changes=changes, values=values, by=by):
                 self._newest[name] = AppliedVersion(version=following, values=values)
                 return
             del self._newest[name]  # another server was first: read what it has written
@@ -46,7 +49,7 @@ class HistoryKeeper:
 
         It was read before that entry: a server that is behind would take the latest edit back, in the history.
         """
-        now = await self._store.read(name) or {}
+        now = await self._store.read_again(name, document) or {}
         return all(now.get(change["field"]) == document.get(change["field"]) for change in changes)
 
     async def _newest_of(self, name: str) -> AppliedVersion:
@@ -56,9 +59,7 @@ class HistoryKeeper:
 
     def _author(self, name: str, document: Mapping[str, Any]) -> str:
         """Commands of ours sign their edits in `updatedBy` and `updatedAt`; an edit by hand moves neither."""
-        updated_at, before = document.get("updatedAt"), self._updated_at.get(name)
-        self._updated_at[name] = updated_at
-        if "updatedBy" in document and updated_at != before:
+        if "updatedBy" in document and document.get("updatedAt") != self._updated_at.get(name):
             return one_line(str(document["updatedBy"]), LONGEST_AUTHOR)
         return f"seen by server {self._server()}"
 

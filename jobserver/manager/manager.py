@@ -224,7 +224,10 @@ class JobManager:
         )
         await self._bring_into_force(managed, settings)
         managed.values, managed.settings, managed.has_config, managed.is_new = values, settings, True, False
-        await self._history.keep(managed.definition.name, as_document(values), document)
+        try:
+            await self._history.keep(managed.definition.name, as_document(values), document)
+        except ConfigFull as error:
+            self._tell_full(managed, error)
         try:
             await self._show_errors(managed, document, overrides.errors)
             await self._run_now(managed, document, overrides)

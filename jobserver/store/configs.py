@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo import IndexModel
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
-from jobserver.store.indexes import config_indexes, history_indexes
+from jobserver.store.indexes import IN_THE_WAY, config_indexes, history_indexes
 
 RESET_FIELDS = (
     *("schedule", "retry", "concurrency", "globalConcurrency", "lockLifetime", "priority"),
     *("execution", "slots", "maxExecutionTime"),
 )
+
+MOST_VERSIONS = 2**62  # whatever is above it a hand has written, and there may be no number after it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +55,18 @@ class ConfigStore:
         except PyMongoError as error:
             raise _away(f"the configuration of {name} could not be read", error) from error
 
+    async def read_again(self, name: str, document: Mapping[str, Any]) -> Document | None:
+        """The same document as it stands now; its name might find another one that a hand has written beside it."""
+        which = {"_id": document["_id"]} if "_id" in document else {"jobName": name}
+        try:
+            return await self._configs.find_one(which)
+        except PyMongoError as error:
+            raise _away(f"the configuration of {name} could not be read", error) from error
+
     async def ensure_unique(self) -> None:
         """The index again, after somebody has dropped or renamed the collection: all servers then recreate at once."""
         try:
-            await self._configs.create_indexes(config_indexes())
-        except DuplicateKeyError:  # a hand has written several documents of one job: there is nothing to keep single
-            return
+            await _made(self._configs, config_indexes())
         except PyMongoError as error:
             raise _away("the index of configurations could not be created", error) from error
 
@@ -131,11 +140,12 @@ class ConfigStore:
 
     async def applied(self, name: str) -> AppliedVersion | None:
         """What history says is in force for this job; an entry that a hand has torn keeps its number and no more."""
-        numbered = {"$type": ["int", "long", "double"], "$not": {"$type": "array"}}
+        counts = {"$gte": 0, "$lt": MOST_VERSIONS}
+        numbered = {"$type": ["int", "long", "double"], "$not": {"$type": "array"}, **counts}
         version = 0
         try:
             async for found in self._history.find({"jobName": name, "version": numbered}).sort("version", -1):
-                version = max(version, found["version"])
+                version = max(version, int(found["version"]))
                 if isinstance(found.get("values"), dict):
                     return AppliedVersion(version=version, values=found["values"])
         except PyMongoError as error:
@@ -146,15 +156,18 @@ class ConfigStore:
         """Add the next version; False when another server has recorded that version before."""
         entry = {"jobName": name, "version": version, "changes": changes, "values": values, "by": by}
         stamped = {**_literals(entry), "at": NOW}
+        this = {"jobName": name, "version": version}
         try:
-            await self._history.create_indexes(history_indexes())  # gone, where somebody has dropped the collection
-            outcome = await self._history.update_one(
-                {"jobName": name, "version": version, "values": {"$exists": False}}, [{"$set": stamped}], upsert=True
-            )
+            # Gone, where somebody has dropped the collection. Where it cannot be made two servers may both be first,
+            # which is better than nothing.
+            if not await _made(self._history, history_indexes()) and await self._history.find_one(this, {"_id": 1}):
+                return False
+            absent = {**this, "values": {"$exists": False}}
+            outcome = await self._history.update_one(absent, [{"$set": stamped}], upsert=True)
         except DuplicateKeyError:
             return False
-        except PyMongoError as error:
-            raise _away(f"the history of {name} could not be written", error) from error
+        except (PyMongoError, DocumentTooLarge) as error:
+            raise _refused(f"the history of {name} could not be written", error) from error
         return outcome.upserted_id is not None
 
     async def _update(self, which: Document, change: Any) -> bool:
@@ -174,8 +187,19 @@ def _literals(values: Document) -> Document:
     return {key: literal(value) for key, value in values.items()}
 
 
-def _refused(what: str, cause: PyMongoError) -> DatabaseError:
-    if lacks_room(cause):
+async def _made(collection: AsyncJobs, indexes: list[IndexModel]) -> bool:
+    """Whether they are there; what a hand has put in their way is told by those who look after all indexes."""
+    try:
+        await collection.create_indexes(indexes)
+    except OperationFailure as refused:
+        if refused.code not in IN_THE_WAY:
+            raise
+        return False
+    return True
+
+
+def _refused(what: str, cause: PyMongoError | DocumentTooLarge) -> DatabaseError:
+    if isinstance(cause, DocumentTooLarge) or lacks_room(cause):
         return ConfigFull(f"{what}: {what_mongodb_said(cause)}")
     return _away(what, cause)
 

@@ -5,10 +5,13 @@ Once a minute they are made sure of: whoever drops or renames a collection takes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
+from bson import encode
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError, WriteConcernError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.collections import CollectionNames
@@ -17,7 +20,11 @@ from jobserver.store.expressions import BEGINNING
 
 DUE = "due"
 ONE_OFF = "one_off_per_name"
+IN_THE_WAY = (11000, 85, 86)  # duplicates, another index that is the same, another index of the same name
 PRIORITY_FIRST = (("priority", DESCENDING), ("nextRunAt", ASCENDING))
+
+# Locks and documents that others hold just now, a command that took too long, a collection that was dropped meanwhile.
+_PASSING = (24, 26, 46, 50, 112, 117, 262, 276, 12586, 12587)
 
 
 class IndexRefused(DatabaseError):
@@ -154,6 +161,8 @@ def _refusals(collection: SyncJobs, indexes: list[IndexModel]) -> list[IndexRefu
     try:
         collection.create_indexes(indexes)
     except OperationFailure as refused:
+        if isinstance(refused, WriteConcernError) or refused.code in _PASSING:
+            raise
         if len(indexes) > 1:
             return [each for index in indexes for each in _refusals(collection, [index])]
         if not _retention_changed(collection, indexes[0], refused):
@@ -178,7 +187,7 @@ def _why(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> 
     name = index.document["name"]
     if refused.code == 11000:
         advice = "remove the duplicates, then start again"
-    elif refused.code in (85, 86):
+    elif refused.code in IN_THE_WAY:
         other = _in_the_way(collection, index)
         advice = f"another index has its name or keys: drop it with db.{collection.name}.dropIndex('{other}')"
     elif refused.code == 13:
@@ -189,6 +198,13 @@ def _why(collection: SyncJobs, index: IndexModel, refused: OperationFailure) -> 
 
 
 def _in_the_way(collection: SyncJobs, index: IndexModel) -> str:
-    name, keys = index.document["name"], list(index.document["key"].items())
-    present = collection.index_information()
-    return name if name in present else next((other for other, each in present.items() if each["key"] == keys), name)
+    """Several indexes of ours have the same keys: only one that is about the same documents is in the way."""
+    name, present = index.document["name"], collection.index_information()
+    same = (other for other, each in present.items() if _same(each, index.document))
+    return str(name) if name in present else next(same, str(name))
+
+
+def _same(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    partial = "partialFilterExpression"
+    same_documents = encode({partial: present.get(partial)}) == encode({partial: wanted.get(partial)})
+    return same_documents and present["key"] == list(wanted["key"].items())

@@ -23,6 +23,7 @@ from jobserver.store.runs import crash_record, record_runs
 from jobserver.store.servers import GRACE
 
 OVERDUE_AFTER = timedelta(seconds=30)
+SHOWN_DEAD_FOR = timedelta(days=1)
 HELD: Document = {"lockedAt": {"$exists": True}, "lockToken": {"$gt": ""}}
 
 
@@ -98,6 +99,14 @@ class LockStore:
         except PyMongoError as error:
             raise DatabaseError(f"overdue runs could not be looked for: {what_mongodb_said(error)}") from error
 
+    def forget_dead_servers(self) -> None:
+        """Remove the leases of servers that died a day ago and held nothing, so that nobody has taken anything back."""
+        over = {"leaseUntil": {"$type": "date"}, "$expr": {"$lt": ["$leaseUntil", ago(SHOWN_DEAD_FOR)]}}
+        try:
+            self._servers.delete_many(over)
+        except PyMongoError as error:
+            raise DatabaseError(f"dead servers could not be forgotten: {what_mongodb_said(error)}") from error
+
     def held_runs(self, owner: str) -> set[str]:
         """The run ids that this server holds by MongoDB's word."""
         try:
@@ -162,11 +171,11 @@ class LockStore:
 
     def _recorded(self, held: Sequence[ClaimedJob], reason: str, *, at: str) -> list[ClaimedJob]:
         """Write history for those that were taken back and not settled in the last moment."""
-        # Another reaper may have found another reason in the same moment: then it is not in `at` when.
+        # Another reaper may have found another reason in the same moment: then `at` says nothing, or of a run before.
         taken = {"crashedToken": {"$in": [job.token for job in held]}, at: {"$type": "date"}}
         ids = {"_id": {"$in": [job.id for job in held]}}
         after = {repr(found["_id"]): found for found in self._jobs.find(ids | taken, {"crashedToken": 1, at: 1})}
-        reaped = [job for job in held if after.get(repr(job.id), {}).get("crashedToken") == job.token]
+        reaped = [job for job in held if (found := after.get(repr(job.id))) and _ended_by_this(job, found, at)]
         records = [
             crash_record(
                 job,
@@ -179,6 +188,10 @@ class LockStore:
         if records:
             record_runs(self._runs, records)
         return reaped
+
+
+def _ended_by_this(job: ClaimedJob, found: Document, at: str) -> bool:
+    return bool(found["crashedToken"] == job.token and found[at] >= job.started_at)
 
 
 def _is_sound(document: Document) -> bool:

@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 from jobserver.errors import DatabaseError
 from jobserver.store import transitions
 from jobserver.store.connection import Document, SyncJobs, what_mongodb_said
-from jobserver.store.expressions import BEGINNING, NOW, milliseconds
+from jobserver.store.expressions import BEGINNING, LOCK_FIELDS, NOW, milliseconds
 
 Value = TypeVar("Value")
 
@@ -40,7 +40,10 @@ class StrayStore:
         return self._update(stripped, [{"$set": {"lockedAt": NOW}}])
 
     def release_foreign(self, lifetimes: Mapping[str, timedelta]) -> int:
-        """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime."""
+        """Unlock documents that a Pulse worker locked longer ago than the job's lock lifetime.
+
+        And those whose token a hand has overwritten, say by "" to unlock them: no claim of ours has such a token.
+        """
         return sum(self._release_foreign(names, lifetime) for lifetime, names in _grouped(lifetimes).items())
 
     def _adopt(self, names: Sequence[str], priority: int) -> int:
@@ -57,11 +60,12 @@ class StrayStore:
     def _release_foreign(self, names: Sequence[str], lifetime: timedelta) -> int:
         expired = {
             "name": {"$in": list(names)},
-            "lockToken": None,
-            "lockedAt": {"$gt": BEGINNING},
             "$expr": {"$lt": ["$lockedAt", {"$subtract": [NOW, milliseconds(lifetime)]}]},
         }
-        return self._update(expired, [{"$unset": "lockedAt"}])
+        pulses = {**expired, "lockToken": None, "lockedAt": {"$gt": BEGINNING}}
+        torn = {**expired, "lockToken": {"$ne": None, "$not": {"$gt": ""}}, "nextRunAt": {"$gt": BEGINNING}}
+        released = self._update(pulses, [{"$unset": "lockedAt"}])
+        return released + self._update(torn, [{"$unset": list(LOCK_FIELDS)}])
 
     def _update(self, which: Document, change: transitions.Pipeline) -> int:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from uuid import uuid4
 import psutil
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, Regex
+from structlog.testing import capture_logs
 
 from jobserver.definition import Code, JobDefaults, JobDefinition
 from jobserver.errors import DataError, FatalError, JobCancelled, LockLost, RemoteError, RetryableError
@@ -914,3 +916,17 @@ async def test_a_run_makes_its_own_client(
         module, pid = (await here.call(job)).result
         assert module == driver
         assert [note["pid"] for note in db.notes.find()] == [pid]
+
+
+async def test_a_kernel_that_gives_no_timers_is_told_of_once_and_runs_go_on(folder: Path) -> None:
+    async with bench(folder) as each:
+        definition = each.job("return 7")
+        soft, hard = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, hard))  # timers count against it
+        try:
+            with capture_logs() as logs:
+                outcomes = [await each.call(definition, Line(run_id=f"7:{number}")) for number in range(3)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (soft, hard))
+    assert [outcome.result for outcome in outcomes] == [7, 7, 7]
+    assert [log["log_level"] for log in logs if log["event"] == "runs not timed"] == ["warning"]

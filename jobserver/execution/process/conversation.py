@@ -18,6 +18,7 @@ from jobserver.errors import DataError, JobCancelled, JobServerError, LockLost, 
 from jobserver.execution.handles import Lifeline, OnMessage, check_progress
 from jobserver.execution.outcome import Outcome, OutcomeKind, failed, interrupted
 from jobserver.execution.process.endings import Ended, ended_in_time, outcome_by
+from jobserver.execution.process.keeper import NO_TIMER
 from jobserver.execution.process.lines import Allowance, Lines
 from jobserver.execution.process.orders import run_order
 from jobserver.execution.process.outlet import Outlet
@@ -38,7 +39,10 @@ _log = structlog.get_logger("jobserver")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What all conversations of a server share. `lease` gives a descriptor of the shared lease of a server id."""
+    """What all conversations of a server share. `lease` gives a descriptor of the shared lease of a server id.
+
+    `untimed` hears of each run that only its keeper would end in time, for the kernel gives it no timer.
+    """
 
     zygotes: Zygotes
     codec: Codec
@@ -46,6 +50,7 @@ class Terms:
     lease: Callable[[str], int | None]
     sink: Sink
     on_message: OnMessage
+    untimed: Callable[[], None]
     grace: timedelta
 
 
@@ -164,6 +169,9 @@ class Conversation:
             return
         except OSError:
             said = b""
+        if said == NO_TIMER:
+            self._terms.untimed()
+            return
         self._loop.remove_reader(self._line.life)
         if not self._ended.done():
             self._ended.set_result(Ended.parse(said) or ended_in_time(self._line.lease, self._run))

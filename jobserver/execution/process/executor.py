@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from jobserver.definition import JobDefinition
 from jobserver.errors import RemoteError
 from jobserver.execution.handles import Lifeline, OnMessage, ignore
@@ -19,6 +21,10 @@ from jobserver.execution.run_log import log_for
 
 COMMAND = (sys.executable, "-P", "-m", "jobserver.run_process")
 """-P: a project's own `queue.py` is not the library's."""
+
+UNTIMED = "the kernel gives no timer, a machine that stands still may run on for a moment; see ulimit -i"
+
+_log = structlog.get_logger("jobserver")
 
 
 class ProcessExecutor:
@@ -45,8 +51,10 @@ class ProcessExecutor:
             lease=lease,
             sink=sink,
             on_message=on_message,
+            untimed=self._tell_untimed,
             grace=grace,
         )
+        self._has_told_untimed = False
         self._conversations: dict[str, Conversation] = {}
 
     async def call(self, definition: JobDefinition, run: Lifeline) -> Outcome:
@@ -79,3 +87,9 @@ class ProcessExecutor:
     async def close(self) -> None:
         """End what is kept for further runs."""
         await self._terms.zygotes.close()
+
+    def _tell_untimed(self) -> None:
+        """Once: it may be so for every run."""
+        if not self._has_told_untimed:
+            _log.warning("runs not timed", note=UNTIMED)
+        self._has_told_untimed = True

@@ -1,8 +1,9 @@
 """One run's keeper: it holds everything that the run starts, and ends it when its time has come.
 
 What it is told on `life`, a message each: "term" asks the run to end, "kill" ends it and all that it has started,
-"until 123.4" moves the end of its lock. It says "ended <exit code> <reason>" once, and is gone. Its own end of `life`
-and the server's process are watched: whichever ends first ends the run.
+"until 123.4" moves the end of its lock. It says "no timer" first where the kernel gives it none, "ended <exit code>
+<reason>" once, and is gone. Its own end of `life` and the server's process are watched: whichever ends first ends the
+run.
 
 A machine that stands still stops the keeper, too, and when it goes on the run might be first. So the kernel ends the
 keeper a moment after it should have acted, and with the keeper its run; the zygote ends what these two leave behind.
@@ -26,6 +27,7 @@ LOOK_AGAIN = 2.0  # seconds: waiting does not count the time that the machine sl
 LATE = 0.1  # seconds after which the kernel does what the keeper has not done: before a dead server's lease is ended
 _LEASE = struct.Struct("d")
 
+NO_TIMER = b"no timer"
 LEASE_OVER, LOCK_OVER, TOLD, SERVER_GONE = "lease", "lock", "told", "server"
 
 
@@ -57,6 +59,9 @@ def keep(
     try:
         release()
         _let_go_of_output()
+        if not last_resort.is_made:
+            with suppress(OSError):
+                life.send(NO_TIMER)
         status, reason = _Keeper(process, life, lease, server, last_resort).stay()
     except BaseException:
         end_group(process)

@@ -73,6 +73,7 @@ class Reaper:
             if self._strays.release_foreign({name: each.lock_lifetime for name, each in settings.items()}):
                 freed.update(settings)
             freed |= self._chains.sweep() & settings.keys()
+            self._locks.forget_dead_servers()
             self._strays_at = self._monotonic() + STRAYS_EVERY
         return freed
 

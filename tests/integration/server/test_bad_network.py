@@ -84,3 +84,15 @@ async def test_what_a_claim_locks_after_it_was_given_up_is_given_back(project: P
     assert [(await project.ended(id_))["result"] for id_ in (late, under_way)] == [1, 1]
     assert project.document(late)["runCount"] == 1
     assert server.records("locks given back")[0]["count"] == 1
+
+
+@pytest.mark.parametrize(("command", "collection"), [("createIndexes", "pulseJobs"), ("findAndModify", "jobServers")])
+async def test_a_server_whose_first_commands_get_no_reply_begins_all_the_same(
+    project: Project, network: Network, command: str, collection: str
+) -> None:
+    name, way = project.job("gated", GATED), network.way()
+    way.lose_reply(command, of=collection, times=2)  # the driver asks a second time by itself where it may
+    await project.process(uri=way.uri).started()
+    assert way.lost == [command] * 2
+    project.open()
+    await project.ran(name)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bson import Int64
+from pymongo.collection import Collection
 
 from jobserver.definition import JobDefaults
+from jobserver.errors import DatabaseError
 from jobserver.manager.history import HistoryKeeper, changes_between
 from jobserver.manager.overrides import default_config
 from jobserver.schedule import Schedule
-from tests.stores import LONG_AGO, Workplace
+from jobserver.store.configs import ConfigFull, ConfigStore
+from jobserver.store.connection import async_client, deciding, deciding_sync
+from jobserver.store.indexes import ensure_indexes
+from tests.faults import failing
+from tests.stores import LONG_AGO, NAMES, Workplace
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -23,6 +32,15 @@ def config(place: Workplace, name: str = "job") -> dict[str, Any]:
     """The one document of this job."""
     (found,) = place.configs.find({"jobName": name})
     return found
+
+
+@contextmanager
+def without_index(place: Workplace, collection: Collection[dict[str, Any]]) -> Iterator[None]:
+    """A hand has dropped the collection's indexes; afterwards all is as it was."""
+    collection.drop_indexes()
+    yield
+    collection.drop()
+    ensure_indexes(deciding_sync(place.db), NAMES)
 
 
 async def test_a_new_job_gets_its_document(place: Workplace) -> None:
@@ -283,6 +301,84 @@ async def test_an_entry_that_a_hand_has_torn_does_not_count_and_stands_in_nobody
             place.configs.replace_one({"jobName": "job"}, document, upsert=True)
             await keeper.keep("job", {"priority": priority}, document)
         assert await HistoryKeeper(store=store, server=lambda: "another").last_good("job") == {"priority": 11}
+
+
+NUMBERS = [2**62, Int64(2**63 - 1), 2.0**53, 1e300, float("inf"), float("-inf"), float("nan"), -3, 8.5]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=str)
+async def test_no_number_that_a_hand_gives_to_an_entry_ends_the_history_or_the_server(
+    place: Workplace, number: Any
+) -> None:
+    place.history.insert_one({"jobName": "job", "version": number, "values": {"priority": 8}})
+    async with place.config_stores() as (store,):
+        keeper = HistoryKeeper(store=store, server=lambda: "server")
+        for priority in (10, 11):
+            document = {"jobName": "job", "priority": priority}
+            place.configs.replace_one({"jobName": "job"}, document, upsert=True)
+            await keeper.keep("job", {"priority": priority}, document)
+    entries = place.history.find({"by": {"$exists": True}}).sort("version")
+    assert [entry["values"] for entry in entries] == [{"priority": 10}, {"priority": 11}]
+
+
+async def test_of_two_documents_of_one_job_the_one_in_force_is_in_the_history(place: Workplace) -> None:
+    first, second = ({"_id": number, "jobName": "job", "priority": number} for number in (1, 2))
+    with without_index(place, place.configs):
+        place.configs.insert_many([first, second])
+        async with place.config_stores() as (store,):
+            await HistoryKeeper(store=store, server=lambda: "server").keep("job", {"priority": 2}, second)
+    assert [entry["values"] for entry in place.history.find()] == [{"priority": 2}]
+
+
+@pytest.mark.parametrize("how", ["a persons own index", "duplicates"])
+async def test_an_index_that_cannot_be_made_keeps_nothing_from_the_history(place: Workplace, how: str) -> None:
+    document = {"jobName": "job", "priority": 1}
+    place.configs.insert_one(dict(document))
+    with without_index(place, place.history):
+        if how == "duplicates":
+            place.history.insert_many([{"jobName": "other", "version": 1} for _ in range(2)])
+        else:
+            place.history.create_index([("jobName", 1), ("version", -1)], name="mine", unique=True)
+        async with place.config_stores(2) as stores:
+            for store in stores:
+                await HistoryKeeper(store=store, server=lambda: "server").keep("job", {"priority": 1}, document)
+            assert not await stores[0].record("job", version=1, changes=[], values={}, by="a late one")
+        assert [entry["values"] for entry in place.history.find({"jobName": "job"})] == [{"priority": 1}]
+
+
+async def test_an_index_in_the_way_of_configurations_does_not_look_like_a_database_that_is_away(
+    place: Workplace,
+) -> None:
+    with without_index(place, place.configs):
+        place.configs.create_index("jobName", name="mine", unique=True)
+        async with place.config_stores() as (store,):
+            await store.ensure_unique()
+
+
+@pytest.mark.parametrize("size", [400, 2**20], ids=["for MongoDB", "for the driver"])
+async def test_an_entry_that_is_too_large_is_told_of_this_job_alone(place: Workplace, size: int) -> None:
+    place.history.insert_one({"jobName": "job", "version": 1, "values": {"mine": "x" * (2**24 - 300)}})
+    document = {"jobName": "job", "mine": "y" * size}
+    place.configs.insert_one(dict(document))
+    async with place.config_stores() as (store,):
+        with pytest.raises(ConfigFull, match="the history of job"):
+            await HistoryKeeper(store=store, server=lambda: "server").keep("job", {"mine": document["mine"]}, document)
+
+
+async def test_an_edit_is_still_signed_when_its_entry_could_only_be_written_at_the_second_try(
+    place: Workplace, mongo_uri: str
+) -> None:
+    document = {"_id": 1, "jobName": "job", "priority": 1, "updatedBy": "ann", "updatedAt": LONG_AGO}
+    place.configs.insert_one(document)
+    with failing(place.db.client, "createIndexes", times=1, errorCode=11602) as app_name:
+        async with async_client(mongo_uri, app_name=app_name) as client:
+            database = deciding(client[place.db.name])
+            store = ConfigStore(configs=database[NAMES.configs], history=database[NAMES.history])
+            keeper = HistoryKeeper(store=store, server=lambda: "server")
+            with pytest.raises(DatabaseError):
+                await keeper.keep("job", {"priority": 1}, document)
+            await keeper.keep("job", {"priority": 1}, document)
+    assert [entry["by"] for entry in place.history.find()] == ["ann"]
 
 
 def test_what_changed_between_two_versions_says_what_was_absent() -> None:

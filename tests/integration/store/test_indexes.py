@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import sync_client
-from jobserver.store.indexes import PRIORITY_FIRST, ensure_indexes
+from jobserver.store.indexes import PRIORITY_FIRST, IndexRefused, ensure_indexes, job_indexes
 from tests.faults import failing
 from tests.stores import FAR_AHEAD, LONG_AGO, NAMES
 
@@ -93,6 +93,35 @@ def test_an_index_of_a_persons_own_in_the_way_is_named_by_the_name_it_has(db: Db
     db[NAMES.configs].create_index("enabled", name="one_per_job")
     with pytest.raises(DatabaseError, match=r"'one_per_job'.*db\.jobConfigs\.dropIndex\('one_per_job'\)"):
         ensure_indexes(db, NAMES)
+
+
+@pytest.mark.parametrize("own", ["one_holder", "due", "retention"])
+def test_an_index_of_ours_with_the_same_keys_is_not_taken_for_the_one_in_the_way(db: Db, own: str) -> None:
+    ensure_indexes(db, NAMES)
+    (ours,) = (each.document for each in job_indexes() if each.document["name"] == own)
+    db[NAMES.jobs].drop_index(own)
+    db[NAMES.jobs].create_index(list(ours["key"].items()), **{**ours, "name": "mine"})
+    with pytest.raises(DatabaseError, match=rf"'{own}'.*db\.pulseJobs\.dropIndex\('mine'\)"):
+        ensure_indexes(db, NAMES)
+
+
+PASSING: dict[str, dict[str, Any]] = {
+    "no majority": {"writeConcernError": {"code": 64, "errmsg": "timed out", "errInfo": {"wtimeout": True}}},
+    "dropped meanwhile": {"errorCode": 276},
+    "held by others": {"errorCode": 46},
+}
+
+
+@pytest.mark.parametrize("how", PASSING)
+def test_what_passes_by_itself_is_no_refusal(db: Db, mongo_uri: str, how: str) -> None:
+    ensure_indexes(db, NAMES)
+    with (
+        failing(db.client, "createIndexes", **PASSING[how]) as app_name,
+        sync_client(mongo_uri, app_name=app_name) as client,
+        pytest.raises(DatabaseError) as told,
+    ):
+        ensure_indexes(client[db.name], NAMES)
+    assert not isinstance(told.value, IndexRefused)
 
 
 def test_a_persons_own_retention_in_the_way_is_named_too(db: Db) -> None:

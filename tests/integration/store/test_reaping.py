@@ -84,6 +84,15 @@ async def test_a_dead_server_is_struck_off_and_told_so_when_it_renews(place: Wor
     assert place.servers.count_documents({}) == 0
 
 
+def test_a_server_that_died_without_a_lock_is_forgotten_after_a_day(place: Workplace) -> None:
+    for id_, lease in (("alive", timedelta(minutes=1)), ("dead", OVER), ("long dead", timedelta(days=-2))):
+        place.register(id_, lease=lease)
+    place.servers.insert_one({"_id": "a hand's", "leaseUntil": "yesterday"})
+    place.locks().reap_dead_servers()
+    place.locks().forget_dead_servers()
+    assert {server["_id"] for server in place.servers.find()} == {"alive", "dead", "a hand's"}
+
+
 async def test_servers_that_a_hand_has_written_do_not_keep_the_dead_alive(place: Workplace) -> None:
     place.put_many(6)
     hands: list[dict[str, Any]] = [
@@ -322,6 +331,33 @@ async def test_what_a_pulse_worker_has_locked_is_free_again_after_the_lock_lifet
     assert all("lockedAt" in place.get(id_) for id_ in (working, patient, foreign, ours))
     async with place.store() as store:
         assert set(ids(await claim(store))) == {expired, listed}
+
+
+@pytest.mark.parametrize("token", ["", 0, False, [], {"a": 1}], ids=repr)
+async def test_a_token_that_a_hand_has_overwritten_locks_no_longer_than_a_pulse_worker_does(
+    place: Workplace, token: Any
+) -> None:
+    id_ = place.put(status="running")
+    async with place.store() as store:
+        await claim_one(store)
+        place.jobs.update_one({"_id": id_}, {"$set": {"lockToken": token}})
+        assert place.strays().release_foreign({"job": LIFETIME}) == 0
+        place.jobs.update_one({"_id": id_}, {"$set": {"lockedAt": LONG_AGO}})
+        assert place.strays().release_foreign({"job": LIFETIME}) == 1
+        assert (await claim_one(store)).id == id_
+
+
+async def test_what_another_reaper_has_taken_back_meanwhile_is_not_told_as_overdue(place: Workplace) -> None:
+    id_ = place.put(type="single", lastFinishedAt=LONG_AGO)
+    async with place.store() as store:
+        job = await claim_one(store, owner="dead")
+    place.jobs.update_one({"_id": id_}, {"$set": {"deadlineAt": LONG_AGO}})
+    meanwhile = BeforeUpdate(lambda: place.locks().reap_dead_servers())
+    with MongoClient[dict[str, Any]](place.uri, event_listeners=[meanwhile]) as client:
+        assert place.locks(client).fail_overdue() == []
+    (entry,) = place.runs.find({"_id": job.run_id})
+    assert "died while it ran" in entry["error"]
+    assert entry["duration"] >= 0
 
 
 async def test_a_lock_that_a_starting_pulse_worker_has_stripped_can_be_reaped_again(place: Workplace) -> None:
