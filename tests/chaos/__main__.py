@@ -2,7 +2,8 @@
 
 Real servers with wrong clocks work on a real three-node replica set while processes are killed and stopped, networks
 cut, configurations and files changed. A witness keeps what MongoDB commits, runs keep what they did, and a checker
-that knows neither judges. The exit code is 1 for any violation.
+that knows neither judges. The exit code is 1 for any violation, where too little was tried, and in the long form for a
+figure above its limit.
 """
 
 from __future__ import annotations
@@ -46,14 +47,23 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="2,000 jobs and some 30 faults, under three minutes")
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n\n")[2])
+    forms = f"{_size(SHORT)}, under three minutes; without: {_size(LONG)}"
+    parser.add_argument("--short", action="store_true", help=forms)
     parser.add_argument("--seed", type=int, help="of everything by chance; by default another each time, and told")
-    for name, what in (("jobs", "how many"), ("seconds", "over how long they are enqueued"), ("lease", "seconds")):
+    for name, what in (
+        ("jobs", "so many jobs"),
+        ("seconds", f"enqueued over so long; by default {LONG.seconds:g}, with --short {SHORT.seconds:g}"),
+        ("lease", f"of the servers, in seconds; by default {LONG.lease:g}, and limits scale with it"),
+    ):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=what)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave history, traces and server logs there")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args()
+
+
+def _size(plan: Plan) -> str:
+    return f"{plan.jobs:,} jobs and {sum(plan.faults.values()) + sum(plan.alone.values())} faults"
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -21,6 +21,9 @@ from tests.fleet.check import Verdict
 from tests.fleet.fleet import Fleet, Plan
 from tests.project import scratch_project
 
+DESCRIPTION = """Eight servers share jobs of every second while some of them are killed and made to stand still. Each
+moment has to be run once, or recorded as skipped. The exit code is 1 for any difference, and where not even half of the
+moments were run."""
 MOST_SHOWN = 20
 
 
@@ -67,7 +70,7 @@ def summary(plan: Plan, verdict: Verdict) -> str:
 
 
 def _plan() -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description="The exit code is 1 for any difference.")
+    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=DESCRIPTION)
     for name, default in (("servers", 8), ("jobs", 200), ("seconds", 300), ("kills", 2), ("stalls", 1)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"by default {default}")
     given = parser.parse_args()

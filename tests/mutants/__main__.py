@@ -114,10 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutants",
         description=DESCRIPTION,
+        epilog="\n".join(("NAME is one of:", *(f"  {mutant.name:<36}{mutant.breaks}" for mutant in MUTANTS))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [mutant.name for mutant in MUTANTS]
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="this one; may be given again")
     parser.add_argument("--at-once", type=int, default=2, metavar="N", help="so many trials side by side, by default 2")
     parser.add_argument("--json", action="store_true", help="the verdict for programs")
     return parser

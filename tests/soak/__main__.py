@@ -25,7 +25,8 @@ from tests.soak.soak import Plan, Report, Soak
 DESCRIPTION = """A supervised server with its workers and a single one work on runs of every kind while workers are
 killed and configurations edited. Memory, descriptors, sockets, threads and tasks of each process, the lag of its event
 loop and the size of each collection are measured; after the warm-up nothing may grow. One-offs are kept for ever and
-left out, and so is the history of configurations, which has an entry per edit."""
+left out, and so is the history of configurations, which has an entry per edit. The exit code is 1 for anything that
+grows, or that a server says and should not."""
 # What has expired is looked for each second, so that a minute's retention is a minute.
 PARAMETERS = ("--setParameter", "ttlMonitorSleepSecs=1")
 
