@@ -1,4 +1,4 @@
-"""Looks for prime numbers until somebody has had enough: `jobserver run api:primes --no-wait`, then `jobserver cancel`.
+"""Looks for prime numbers until somebody has had enough: `jobserver run api:primes`, then `jobserver cancel`.
 
 Shows a run that listens: it looks at `context.cancelled` now and then, stores what it has found and ends at once.
 Without that it would be interrupted after half of `cancel_grace`. The next run goes on where this one has stopped.
