@@ -14,6 +14,7 @@ from pymongo.read_concern import ReadConcern
 
 from jobserver.errors import DatabaseError
 from jobserver.store.connection import AsyncJobs, Document, what_mongodb_said
+from jobserver.store.states import Status
 
 # What a server answers that has no change streams: a standalone (40573), or a user without the right (13).
 UNSUPPORTED = {40573, 40324, 13}
@@ -57,10 +58,18 @@ class Changes:
             raise DatabaseError(f"the change stream broke: {what_mongodb_said(error)}") from error
 
 
-# Inserts only: MongoDB can tell them apart in its log, where every other filter would cost it a look into each claim
-# and each settle. A document that an update makes due is known to the server that made it, or found by polling.
+# What becomes due at once: new documents, and those that an update has put into the queue – given back, taken back from
+# a dead server, revived, following another. MongoDB finds both in its log by itself: a claim or a settle costs a stream
+# nothing more than before. A document that an update makes due later is known to the server that made it, or polled.
 JOB_HINTS: list[Document] = [
-    {"$match": {"operationType": {"$in": ["insert", "invalidate"]}}},
+    {
+        "$match": {
+            "$or": [
+                {"operationType": {"$in": ["insert", "invalidate"]}},
+                {"operationType": "update", "updateDescription.updatedFields.status": Status.QUEUED.value},
+            ]
+        }
+    },
     {
         "$project": {
             "operationType": 1,

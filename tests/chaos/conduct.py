@@ -152,7 +152,7 @@ class Chaos:
 
     def _runner(self) -> dict[str, Any]:
         lease = int(self._plan.lease * 1000)
-        return {"lease": lease, "max_concurrency": 40, "process_every": 500, "shutdown_grace": "5 seconds"}
+        return {"lease": lease, "max_concurrency": 40, "process_every": 3000, "shutdown_grace": "5 seconds"}
 
     @contextmanager
     def _hosts(self, scene: Scene) -> Iterator[None]:

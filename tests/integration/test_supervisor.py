@@ -18,7 +18,7 @@ from pymongo.database import Database
 
 from jobserver.errors import DatabaseError
 from jobserver.supervisor import Supervisor, TakenBack, send
-from tests.integration.conftest import Project, Server, eventually
+from tests.integration.conftest import UNLIMITED, Project, Server, eventually
 from tests.integration.test_cli_start import LONG, locks, terminal
 
 Db = Database[dict[str, Any]]
@@ -48,8 +48,12 @@ def supervised(project: Project, count: int) -> Server:
     return server
 
 
-def test_the_runs_of_a_killed_worker_start_elsewhere_within_two_seconds(project: Project, project_db: Db) -> None:
+def test_the_runs_of_a_killed_worker_start_elsewhere_at_once(
+    project: Project, project_db: Db, mongo_uri: str
+) -> None:
     project.job("pids", PIDS)
+    seldom = {"process_every": "1 hour", **UNLIMITED}  # nobody finds it by looking
+    project.configure({"mongodb": {"uri": mongo_uri, "database": project.database}, "runner": {"config": seldom}})
     server = supervised(project, 2)
     for _ in range(3):
         project.asked("run", "api:pids")

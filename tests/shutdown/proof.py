@@ -25,6 +25,7 @@ from tests.shutdown.jobs import Begun, Gate, now
 MARK = "SHUTDOWN_PROOF"  # in the environment of every process that the server under test starts
 PATIENCE = 60.0  # seconds until a proof gives up waiting; what took too long is told by its figure
 BETWEEN_SIGNALS = 0.1
+USUAL = "3 seconds"  # between two looks, as by default
 STANDBY_LEASE = 6.0  # its reaper looks once a second, and waits a second after the end of a lease
 SHORT_BLOCK, LONG_BLOCK = 600, 7_000  # milliseconds that a claim is held between server and reply
 SIGNALS = {
@@ -96,7 +97,9 @@ class Ground:
 
     async def _stand_by(self) -> None:
         if self._standby is None:
-            self._standby = self.project.process(lease=STANDBY_LEASE * 1000, default_concurrency=20)
+            self._standby = self.project.process(
+                lease=STANDBY_LEASE * 1000, default_concurrency=20, process_every=USUAL
+            )
         await self._standby.started()
         await until(lambda: self.project.db.jobServers.find_one({"pid": self.standby_pid}))
 
@@ -142,6 +145,7 @@ class _Proof:
             workers=self._case.workers,
             environ={**os.environ, MARK: self._mark},
             lease=int(LEASE * 1000),
+            process_every=USUAL,
             default_concurrency=5 if self._case.workers == 1 else 2,  # where one is killed, others have room
             shutdown_grace=int(self._case.grace * 1000),
         ).started(within=PATIENCE)

@@ -14,13 +14,16 @@ HORIZON = timedelta(minutes=10)  # what is due later is left to polling
 
 
 class JobHints:
-    """What a new job document says about due work."""
+    """What a new job document, or one that is back in the queue, says about due work."""
 
     def __init__(self, *, wakeups: Wakeups, clock: ServerClock, one_off: Callable[[], None]) -> None:
         self._wakeups, self._clock, self._one_off = wakeups, clock, one_off
 
     def hear(self, event: Any) -> None:
-        """Wake the claim for the document's job, at the moment it is due."""
+        """Wake the claim for the document's job, at the moment it is due; an update does not say whose it is."""
+        if event["operationType"] == "update":
+            self._wakeups.hint_everything()
+            return
         name, due = event.get("name"), event.get("nextRunAt")
         if not is_text(name) or not isinstance(due, datetime):
             return

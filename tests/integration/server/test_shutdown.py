@@ -182,6 +182,19 @@ class Held(Job):
     assert "this very line" in process.text()
 
 
+async def test_what_a_server_gives_back_begins_elsewhere_at_once(project: Project) -> None:
+    seldom = {"process_every": "1 hour"}  # nobody finds it by looking
+    name = project.job("held", ASYNC)
+    first = await project.process(shutdown_grace=0, **seldom).started()
+    id_ = project.enqueue(name)
+    await until(lambda: project.notes(run={"$exists": True}))
+    async with project.server(**seldom):
+        first.send(signal.SIGTERM)
+        await until(lambda: len(project.notes(run={"$exists": True})) == 2)
+        project.open()
+        await project.ended(id_, "completed")
+
+
 async def test_a_thread_that_a_job_has_left_behind_does_not_keep_its_server(project: Project) -> None:
     source = """
 class Leaves(Job):

@@ -86,6 +86,20 @@ async def test_an_insert_is_told_with_its_name_and_its_moment_and_nothing_of_its
     assert heard.openings == 1
 
 
+async def test_what_an_update_puts_into_the_queue_is_told_and_no_other_update(place: Workplace) -> None:
+    async with stream(place, NAMES.jobs, JOB_HINTS) as heard, running(heard.follow()):
+        await heard.until(lambda: heard.openings == 1)
+        id_ = place.put(status="running", lockToken="token", data={"secret": 1})
+        place.jobs.update_one({"_id": id_}, {"$set": {"progress": 1}})
+        place.jobs.update_one({"_id": id_}, [{"$set": {"status": "queued"}}, {"$unset": ["lockToken"]}])
+        place.jobs.update_one({"_id": id_}, {"$set": {"status": "running"}})
+        place.jobs.update_one({"_id": id_}, {"$set": {"status": "completed"}})
+        place.put(name="last")
+        await heard.until(lambda: len(heard.events) == 3)
+    assert [event["operationType"] for event in heard.events] == ["insert", "update", "insert"]
+    assert "secret" not in str(heard.events)
+
+
 async def test_every_kind_of_edit_of_a_configuration_is_told(place: Workplace) -> None:
     async with stream(place, NAMES.configs, CONFIG_HINTS) as heard, running(heard.follow()):
         await heard.until(lambda: heard.openings == 1)
