@@ -48,9 +48,7 @@ def supervised(project: Project, count: int) -> Server:
     return server
 
 
-def test_the_runs_of_a_killed_worker_start_elsewhere_at_once(
-    project: Project, project_db: Db, mongo_uri: str
-) -> None:
+def test_the_runs_of_a_killed_worker_start_elsewhere_at_once(project: Project, project_db: Db, mongo_uri: str) -> None:
     project.job("pids", PIDS)
     seldom = {"process_every": "1 hour", **UNLIMITED}  # nobody finds it by looking
     project.configure({"mongodb": {"uri": mongo_uri, "database": project.database}, "runner": {"config": seldom}})
