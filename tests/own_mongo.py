@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pymongo import MongoClient
 
 from jobserver.embedded import EmbeddedMongo
@@ -38,6 +39,13 @@ class OwnMongo:
         """It is gone, without a chance to tidy up."""
         os.kill(self._embedded.pid, signal.SIGKILL)
         self._embedded.close()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has given up by itself."""
+        return not psutil.pid_exists(self._embedded.pid) or (
+            psutil.Process(self._embedded.pid).status() == psutil.STATUS_ZOMBIE
+        )
 
     def end(self) -> None:
         """It ends in order; a second end is harmless."""
