@@ -89,6 +89,7 @@ async def test_a_disk_that_is_full_loses_no_accepted_job(project: Project, mongo
     mongo.end()
     await asyncio.to_thread(mongo.start)
     ids += await until(lambda: accepted(client, name, ACCEPTED_AFTER), within=60)
-    await until(lambda: project.jobs.count_documents({"_id": {"$in": ids}, "status": "completed"}) == len(ids), within=60)
+    completed = {"_id": {"$in": ids}, "status": "completed"}
+    await until(lambda: project.jobs.count_documents(completed) == len(ids), within=60)
     assert ACCEPTED_BEFORE + ACCEPTED_AFTER <= len(ids) < 10_000
     assert process.code is None
