@@ -13,12 +13,9 @@ from tests.shutdown.case import Case, State, Told, cases
 from tests.shutdown.proof import Ground, ground
 
 HARSH = {Told.INT, Told.TERM_5}
-# Where it matters most; elsewhere what a signal does was the same in every pair.
-TOLD_EVERYTHING = {State.BUSY, State.AWAY}
-ALONE = [case for case in cases(1) if case.told is Told.TERM or case.state in TOLD_EVERYTHING]
+ALONE = [case for case in cases(1) if case.told is Told.TERM or case.state is State.BUSY]
 SUPERVISED = [
     Case(told=Told.TERM, state=State.BUSY, workers=4),
-    Case(told=Told.KILL, state=State.BUSY, workers=4),
     Case(told=Told.KILL_WORKER, state=State.OVER_GRACE, workers=4),
     Case(told=Told.TERM_5, state=State.OVER_GRACE, workers=4),
 ]
