@@ -193,7 +193,7 @@ class UnknownTask(JobServerError):
 
     def __init__(self, id_: object) -> None:
         why = "it was removed, its retention is over, or the id is of another collection"
-        super().__init__(f"no task {str(id_)!r}: {why}")
+        super().__init__(f"no task {str(id_)!r}: {why}; `jobserver tasks` lists those that there are")
         self.id = id_
 
 

@@ -26,7 +26,7 @@ def title(settings: Settings, *, workers: int) -> list[str]:
     if workers > 1:
         rows.append(("workers", str(workers)))
     if settings.mongodb.uri is None:
-        rows.append(("MongoDB", f"starting its own, data in {settings.project.data_dir.name}/"))
+        rows.append(("MongoDB", f"its own, data in {settings.project.data_dir.name}/"))
     return _lines(lambda console: _list_facts(console, rows))
 
 
