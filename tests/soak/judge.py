@@ -10,7 +10,7 @@ from statistics import fmean, median
 from tests.soak.fit import HOUR, Slope, slope
 from tests.soak.samples import Series, Watched, between
 
-MEMORY_PER_HOUR = 0.5  # megabytes, over an hour: five bytes a run; what the C library keeps at hand grows for long
+MEMORY_PER_HOUR = 0.5  # megabytes, over an hour: five bytes a run
 MEMORY_IN_ALL = 1.0  # megabytes, over less: what one page of one arena more or less can make of it
 LONG = 2400.0  # seconds of measuring from which on the slope itself can be told from noise
 MORE = 5.0  # descriptors, threads, tasks, sockets: the median of the last third beside that of the first
