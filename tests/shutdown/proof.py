@@ -231,13 +231,15 @@ class _Proof:
         """Its runs begin in the others, or in the one that takes its place; then all may end."""
         killed_at = now()
         os.kill(pid, signal.SIGKILL)
+        before = {id_: len(self._begun_as(f"{id_}:")) for id_ in self._lost}  # 0 where it was claimed and not begun yet
         if self._case.state is State.AWAY:
             await self._bring_back_mongodb()
             killed_at = now()
-        again = {f"{id_}:" for id_ in self._lost}
-        await until(lambda: all(len(self._begun_as(id_)) > 1 for id_ in again), within=PATIENCE)
-        if again:
-            self._verdict.elsewhere_after = max(self._begun_as(id_)[-1].at for id_ in again) - killed_at
+        await until(
+            lambda: all(len(self._begun_as(f"{id_}:")) > count for id_, count in before.items()), within=PATIENCE
+        )
+        if before:
+            self._verdict.elsewhere_after = max(self._begun_as(f"{id_}:")[-1].at for id_ in before) - killed_at
         self._gate.open()
         for id_ in self._ids:
             await until(partial(self._is_completed, id_), within=PATIENCE)
