@@ -10,9 +10,10 @@ from statistics import fmean, median
 from tests.soak.fit import HOUR, Slope, slope
 from tests.soak.samples import Series, Watched, between
 
-MEMORY_PER_HOUR = 0.5  # megabytes, over an hour: five bytes a run
+MEMORY_PER_HOUR = 0.5  # megabytes held, over an hour: five bytes a run
 MEMORY_IN_ALL = 1.0  # megabytes, over less: what one page of one arena more or less can make of it
-LONG = 2400.0  # seconds of measuring from which on the slope itself can be told from noise
+RESIDENT_MORE = 3.0  # megabytes
+LONG = 1200.0  # seconds of measuring from which on the slope itself can be told from noise
 MORE = 5.0  # descriptors, threads, tasks, sockets: the median of the last third beside that of the first
 LAG = 50.0  # milliseconds that 99 of 100 turns wait at most, less those in which others had the processors
 ENOUGH = 0.8  # of what was planned: asking, killing and editing wait for each other and for MongoDB
@@ -52,7 +53,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def _of_process(process: Watched, begin: float, end: float) -> Iterator[Finding]:
-    yield memory(process.name, process.since("megabytes", begin), seconds=end - begin)
+    yield memory(process.name, process.since("held", begin), seconds=end - begin)
+    yield _resident(process, begin, end)
     for what in ("descriptors", "sockets", "threads", "tasks"):
         thirds = _thirds(process.series.get(what, []), begin, end)
         first, last = (median(values) if values else math.nan for values in thirds)
@@ -77,6 +79,14 @@ def memory(name: str, points: Series, *, seconds: float) -> Finding:
         most = MEMORY_IN_ALL * HOUR / seconds
         bound, holds = f"not certain to be above {most:.1f} MB/h, a megabyte in this time", found.low <= most
     return Finding(of=name, what="memory", value=value, bound=bound, holds=holds and math.isfinite(found.low))
+
+
+def _resident(process: Watched, begin: float, end: float) -> Finding:
+    """What the kernel gives it grows with each new peak, the rarer the longer it lives: a bound, no slope."""
+    thirds = _thirds(process.series.get("megabytes", []), begin, end)
+    first, last = (fmean(values) if values else math.nan for values in thirds)
+    value, bound = f"{first:.1f} to {last:.1f} MB", f"{RESIDENT_MORE} MB more at most"
+    return Finding(of=process.name, what="resident", value=value, bound=bound, holds=last - first <= RESIDENT_MORE)
 
 
 def _of_collection(name: str, series: Series, begin: float, end: float) -> Finding:

@@ -77,6 +77,8 @@ class Samples:
         for watched, _ in self._watched.values():
             for told in _told(self._folder / f"{watched.pid}.jsonl"):
                 watched.add("tasks", told["at"], told["tasks"])
+                if told["held"] is not None:
+                    watched.add("held", told["at"], told["held"])
                 watched.names.append(told["names"])
                 for lag, unserved in told["lags"]:
                     watched.add("lag", told["at"], lag)

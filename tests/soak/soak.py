@@ -34,9 +34,8 @@ EDITS: tuple[tuple[str, Any], ...] = (
     ("threaded", {"concurrency": 6}),
     ("often", {"schedule": "2 seconds"}),
 )
-# What the program holds is measured, not what the C library keeps at hand for each of its threads: up to a quarter of a
-# megabyte, which fills for hours.
-UNCACHED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "MALLOC_ARENA_MAX": "1"}
+# Everything by malloc, and nothing kept at hand by it: so it can say to the byte what the program holds.
+COUNTED = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "MALLOC_ARENA_MAX": "1"}
 KINDS_SHOWN, KIND_LENGTH = 3, 2_000
 EXPECTED = frozenset({"worker ended"})  # what a server says at the level of an error because we have asked for it
 
@@ -80,7 +79,7 @@ class Soak:
         """Let it work, then judge what was measured."""
         project, plan = self._project, self._plan
         project.logs = {"retention": RETENTION}
-        environ = {**os.environ, **UNCACHED, "SOAK_FOLDER": str(self._folder), "PYTHONPATH": str(INSIDE)}
+        environ = {**os.environ, **COUNTED, "SOAK_FOLDER": str(self._folder), "PYTHONPATH": str(INSIDE)}
         how = {"retention": RETENTION, "failed_retention": RETENTION, "history_retention": RETENTION}
         self._tell("starting the servers")
         supervised = project.process(workers=plan.workers, environ=environ, **how)

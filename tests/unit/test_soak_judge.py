@@ -65,7 +65,7 @@ def sampled(**last: float) -> list[Finding]:
     """A process and a collection at 10 of everything, but for these in the last third."""
     process = Watched(name="server", pid=1)
     for at in range(0, 300):
-        for what in ("descriptors", "sockets", "threads", "tasks", "lag", "own lag"):
+        for what in ("descriptors", "sockets", "threads", "tasks", "lag", "own lag", "megabytes"):
             process.add(what, at, last.get(what, 10.0) if at >= 200 else 10.0)
     rising = [(float(at), last.get("documents", 100.0) if at >= 200 else 100.0) for at in range(300)]
     return judge([process], {"runs": rising}, rising, begin=0, end=300)
@@ -80,13 +80,14 @@ def test_what_stays_is_right_and_what_grows_is_named() -> None:
     assert wrong(sampled(descriptors=16)) == {("server", "descriptors")}
     assert wrong(sampled(sockets=16, threads=3)) == {("server", "sockets"), ("server", "threads")}
     assert wrong(sampled(tasks=14)) == set()
+    assert wrong(sampled(megabytes=14)) == {("server", "resident")}
     assert wrong(sampled(documents=200)) == {("runs", "documents"), ("files below .jobserver", "files")}
 
 
 def test_what_was_never_measured_is_not_right() -> None:
     (server,) = {each.of for each in sampled() if each.what == "tasks"}
     silent = Watched(name=server, pid=1)
-    unmeasured = {(server, what) for what in ("descriptors", "sockets", "threads", "tasks", "lag p99")}
+    unmeasured = {(server, what) for what in ("descriptors", "sockets", "threads", "tasks", "lag p99", "resident")}
     assert wrong(judge([silent], {"runs": []}, [], begin=0, end=300)) == {
         *unmeasured,
         ("runs", "documents"),

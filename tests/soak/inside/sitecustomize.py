@@ -1,4 +1,5 @@
-"""Lets a server process tell what can only be seen from inside: its tasks, and how long its event loop lets one wait.
+"""Lets a server process tell what can only be seen from inside: the memory that it holds, its tasks, and how long its
+event loop lets one wait.
 
 A thread asks the loop for a turn ten times a second; the time until it has one is the lag, and the kernel says how much
 of that the loop's thread stood ready and had no processor. It begins with the first loop of the process, and only in
@@ -8,6 +9,7 @@ of that the loop's thread stood ready and had no processor. It begins with the f
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import sys
@@ -31,7 +33,7 @@ def watch(loop: asyncio.AbstractEventLoop, statistics: int, folder: Path) -> Non
             lags.append(_turn(loop, statistics))
             number += 1
             if number % LINE_EVERY == 0:
-                told = {"at": time.monotonic(), "lags": lags, **_tasks(loop)}
+                told = {"at": time.monotonic(), "lags": lags, "held": _held(), **_tasks(loop)}
                 out.write(json.dumps(told) + "\n")
                 lags = []
 
@@ -56,6 +58,26 @@ def _turn(loop: asyncio.AbstractEventLoop, statistics: int) -> tuple[float, floa
 def _unserved(statistics: int) -> float:
     """Milliseconds that the thread has ever been ready to run while others had the processors."""
     return int(os.pread(statistics, 100, 0).split()[1]) / 1_000_000
+
+
+class _Allocated(ctypes.Structure):
+    """What mallinfo2(3) answers."""
+
+    _names = "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in _names]
+
+
+_allocated = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 and newer
+if _allocated is not None:
+    _allocated.restype = _Allocated
+
+
+def _held() -> float | None:
+    """Megabytes that are allocated and not freed, in all arenas; None where nobody can say."""
+    if _allocated is None:
+        return None
+    told = _allocated()
+    return float(told.uordblks + told.hblkhd) / 1_000_000
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
