@@ -191,7 +191,8 @@ class LockStore:
 
 
 def _ended_by_this(job: ClaimedJob, found: Document, at: str) -> bool:
-    return bool(found["crashedToken"] == job.token and found[at] >= job.started_at)
+    """The moment is a new one: not a later one, for the clock may have been set back."""
+    return bool(found["crashedToken"] == job.token and found[at] != job.document.get(at))
 
 
 def _is_sound(document: Document) -> bool:

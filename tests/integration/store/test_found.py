@@ -63,6 +63,10 @@ def test_the_end_of_a_run_that_was_cancelled_and_taken_back_is_lost(world: World
     perform(world, Enqueue(), Claim(), Cancel(), Jump(minutes=100), Reap(why=Lost.STUCK), the_end())
 
 
+def test_a_crash_is_recorded_that_comes_after_the_clock_was_set_back(world: World) -> None:
+    perform(world, Enqueue(), Claim(), Jump(minutes=-20), Crash(seen=True))
+
+
 def test_the_end_of_a_run_that_was_buried_is_lost(world: World) -> None:
     perform(world, Enqueue(), Claim(), Crash(seen=True), Claim(), Crash(seen=True))
     perform(world, Claim(), Crash(seen=True), the_end())
