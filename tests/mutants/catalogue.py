@@ -422,8 +422,8 @@ WITHOUT_AN_END = (
         edits=(
             Edit(
                 path="processes.py",
-                old="        self._is_made = bool(made)\n",
-                new="        self._is_made = False\n",
+                old="        if self.is_made:\n",
+                new="        if False:\n",
             ),
         ),
         tests=(

@@ -172,11 +172,11 @@ class Held(Job):
     schedule = "0 0 1 1 *"
     async def run(self, db, context):
         await note(db, run=context.run_id)
-        open("held", "w").close()  # from here on nothing is awaited
+        open(f"{os.path.dirname(__file__)}/held", "w").close()  # from here on nothing is awaited
         time.sleep(600)  # this very line
 """
     process, _ = await busy_server(project, source, runs=1, shutdown_grace=0)
-    await until((project.root / "held").exists)
+    await until((project.root / "jobs" / "held").exists)
     process.send(signal.SIGTERM)
     assert await process.exit_code() == 69
     assert "this very line" in process.text()
