@@ -60,7 +60,8 @@ class Changes:
 
 # What becomes due at once: new documents, and those that an update has put into the queue: given back, taken back from
 # a dead server, revived, following another. MongoDB finds both in its log by itself: a claim or a settle costs a stream
-# nothing more than before. A document that an update makes due later is known to the server that made it, or polled.
+# hardly more than with inserts alone (docs/decisions.md). A document that an update makes due later is known to the
+# server that made it, or polled.
 JOB_HINTS: list[Document] = [
     {
         "$match": {

@@ -11,6 +11,7 @@ import pytest
 from pymongo import MongoClient
 from structlog.testing import capture_logs
 
+from tests.own_mongo import OwnMongo
 from tests.project import Project, Records, forgive_cut_off_connects, scratch_project
 
 
@@ -30,6 +31,32 @@ def found_while_forgiven() -> Iterator[None]:
 def project(tmp_path: Path, mongo_client: MongoClient[dict[str, Any]], mongo_uri: str) -> Iterator[Project]:
     """A project of this test's own."""
     with scratch_project(tmp_path / "project", mongo_client, mongo_uri) as project:
+        yield project
+
+
+@pytest.fixture
+def mongo_folder(tmp_path: Path) -> Path:
+    """Where `own_mongo` keeps its data."""
+    return tmp_path / "mongo"
+
+
+@pytest.fixture
+def own_mongo(mongo_folder: Path) -> Iterator[OwnMongo]:
+    """A mongod that only this test has."""
+    mongo = OwnMongo(mongo_folder)
+    try:
+        yield mongo
+    finally:
+        mongo.end()
+
+
+@pytest.fixture
+def own_project(tmp_path: Path, own_mongo: OwnMongo) -> Iterator[Project]:
+    """A project on that mongod."""
+    with (
+        MongoClient[dict[str, Any]](own_mongo.uri, tz_aware=True, serverSelectionTimeoutMS=500) as client,
+        scratch_project(tmp_path / "project", client, own_mongo.uri) as project,
+    ):
         yield project
 
 

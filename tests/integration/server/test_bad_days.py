@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,25 +36,6 @@ class Held(Job):
         open(f"{folder}/{context.fence}.ended", "w").close()
         return context.fence
 """
-
-
-@pytest.fixture
-def own_mongo(tmp_path: Path) -> Iterator[OwnMongo]:
-    mongo = OwnMongo(tmp_path / "mongo")
-    try:
-        yield mongo
-    finally:
-        mongo.end()
-
-
-@pytest.fixture
-def own_project(tmp_path: Path, own_mongo: OwnMongo) -> Iterator[Project]:
-    """A project on a mongod of its own."""
-    with (
-        MongoClient[dict[str, Any]](own_mongo.uri, tz_aware=True, serverSelectionTimeoutMS=500) as client,
-        scratch_project(tmp_path / "project", client, own_mongo.uri) as project,
-    ):
-        yield project
 
 
 def logged(log: Records, event: str, **fields: Any) -> Records:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from jobserver import SyncJobClient
 from jobserver.errors import JobServerError
 from tests.own_mongo import OwnMongo
-from tests.project import Project, scratch_project, until
+from tests.project import Project, until
 
 DISK = 450  # megabytes: what the journal of MongoDB takes, and some room
 BLOCK = b"\0" * 2**20
@@ -39,21 +38,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def mongo(disk: Path) -> Iterator[OwnMongo]:
-    mongo = OwnMongo(disk / "mongo")
-    try:
-        yield mongo
-    finally:
-        mongo.end()
-
-
-@pytest.fixture
-def project(tmp_path: Path, mongo: OwnMongo) -> Iterator[Project]:
-    with (
-        MongoClient[dict[str, Any]](mongo.uri, tz_aware=True, serverSelectionTimeoutMS=500) as client,
-        scratch_project(tmp_path / "project", client, mongo.uri) as project,
-    ):
-        yield project
+def mongo_folder(disk: Path) -> Path:
+    """On that disk."""
+    return disk / "mongo"
 
 
 def fill(ballast: Path) -> None:
@@ -77,7 +64,8 @@ def accepted(client: SyncJobClient, name: str, count: int, **data: Any) -> list[
     return ids
 
 
-async def test_a_disk_that_is_full_loses_no_accepted_job(project: Project, mongo: OwnMongo, disk: Path) -> None:
+async def test_a_disk_that_is_full_loses_no_accepted_job(own_project: Project, own_mongo: OwnMongo, disk: Path) -> None:
+    project, mongo = own_project, own_mongo
     name = project.job("noted")
     process = await project.process().started()
     client = SyncJobClient(project.db)
