@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+PRECISION = timedelta(milliseconds=1)  # of moments in MongoDB
+
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -18,7 +20,8 @@ class ServerClock:
     """Counts on from the last moment that the server told.
 
     That moment was true before the reply arrived, so the guess lags by at most the reply's way and never runs ahead:
-    a document dated with it is due at once. It bounds scans and dates new documents; it decides nothing.
+    a document dated with it is due at once. A slow reply does not set the guess back, so what is asked for later is
+    dated later. It bounds scans and dates new documents; it decides nothing.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = boottime) -> None:
@@ -26,10 +29,16 @@ class ServerClock:
         self._told: datetime | None = None
         self._heard_at = 0.0
 
-    def hear(self, moment: datetime) -> None:
-        """Take over a moment that the server has just told."""
-        self._told = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        self._heard_at = self._monotonic()
+    def hear(self, moment: datetime, *, after: float) -> None:
+        """Take over a moment that the server has told, `after` seconds from being asked.
+
+        What was guessed so far is kept where it may be true: not before that moment, nor later than the whole exchange
+        can explain.
+        """
+        told = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if self._told is not None and told < self.now() <= told + PRECISION + timedelta(seconds=after):
+            told = self.now()
+        self._told, self._heard_at = told, self._monotonic()
 
     def is_older_than(self, age: timedelta) -> bool:
         """Whether nothing was heard yet, or nothing for so long."""

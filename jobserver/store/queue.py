@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, 
 
 from jobserver.errors import DatabaseError, DataError
 from jobserver.job import Priority
-from jobserver.store.clock import ServerClock
+from jobserver.store.clock import ServerClock, boottime
 from jobserver.store.codec import is_text
 from jobserver.store.collections import CollectionNames
 from jobserver.store.connection import AsyncDb, Document, SyncDb, deciding, deciding_sync, what_mongodb_said
@@ -81,7 +81,9 @@ class Desk:
     def know_the_time(self) -> Steps[None]:
         """Ask for MongoDB's clock, unless it was asked a moment ago."""
         if self.clock.is_older_than(CLOCK_AGE):
-            self.clock.hear(_local_time((yield self._database.command("hello"))))
+            asked_at = boottime()
+            moment = _local_time((yield self._database.command("hello")))
+            self.clock.hear(moment, after=boottime() - asked_at)
 
     def _keep_unique(self, name: str) -> Steps[None]:
         if name in self._unique_there:

@@ -201,10 +201,28 @@ def test_the_clock_of_the_server_goes_on_from_what_it_told(clock: Clock) -> None
     with pytest.raises(LookupError):
         server.now()
     assert server.is_older_than(timedelta(days=1))
-    server.hear(datetime(2026, 1, 1))  # noqa: DTZ001
+    server.hear(datetime(2026, 1, 1), after=0.0)  # noqa: DTZ001
     clock.now += 90
     assert server.now() == datetime(2026, 1, 1, 0, 1, 30, tzinfo=UTC)
     assert server.is_older_than(timedelta(minutes=1))
     assert not server.is_older_than(timedelta(minutes=2))
-    server.hear(datetime(2027, 1, 1, tzinfo=UTC))
+    server.hear(datetime(2027, 1, 1, tzinfo=UTC), after=0.0)
     assert server.now() == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_a_slow_reply_does_not_set_the_clock_back_but_a_server_whose_clock_was_set_back_does(clock: Clock) -> None:
+    server, moment = ServerClock(monotonic=clock), datetime(2026, 1, 1, tzinfo=UTC)
+    server.hear(moment, after=0.0)
+    clock.now += 10
+    server.hear(moment + timedelta(seconds=9.5), after=0.6)
+    assert server.now() == moment + timedelta(seconds=10)
+    server.hear(moment + timedelta(seconds=9.5), after=0.4)
+    assert server.now() == moment + timedelta(seconds=9.5)
+
+
+def test_a_guess_that_was_kept_is_as_fresh_as_what_was_told(clock: Clock) -> None:
+    server, moment = ServerClock(monotonic=clock), datetime(2026, 1, 1, tzinfo=UTC)
+    server.hear(moment, after=0.0)
+    clock.now += 10
+    server.hear(moment + timedelta(seconds=9.9), after=0.5)
+    assert not server.is_older_than(timedelta(seconds=1))

@@ -64,7 +64,8 @@ class Heartbeat:
             supervisor=self._supervisor,
         )
         sent_at = self._monotonic()
-        self._clock.hear(self._store.register(identity, self._facts()))
+        moment = self._store.register(identity, self._facts())
+        self._clock.hear(moment, after=self._monotonic() - sent_at)
         self._lease.renewed(identity.id, sent_at=sent_at)
         self._told_lost = False
 
@@ -109,7 +110,7 @@ class Heartbeat:
             self._tell_lost(owner, "other servers have declared this one dead")
             self.register()
             return self._every
-        self._clock.hear(moment)
+        self._clock.hear(moment, after=self._monotonic() - sent_at)
         self._lease.renewed(owner, sent_at=sent_at)
         if self._told_lost:
             self._told_lost = False
