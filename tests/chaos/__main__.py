@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,23 +21,17 @@ from tempfile import TemporaryDirectory
 from tests.chaos.conduct import Chaos
 from tests.chaos.plan import LONG, SHORT, Plan
 from tests.chaos.report import document, lines, missed
+from tests.progress import begin
 
 
 def main() -> int:
     """On mongods of its own; everything that was started ends with this."""
     options = _options()
     plan = _plan(options)
-    signal.signal(signal.SIGTERM, _leave)
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line[:150]}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
+    tell = begin()
     with _folder(options.keep) as folder:
         proof = Chaos(plan, folder, tell).prove()
-    sys.stderr.write("\n")
+    tell.over()
     sys.stdout.write(json.dumps(document(proof), indent=2) if options.json else "\n".join(lines(proof)))
     sys.stdout.write("\n")
     # In the short form figures are too few, and the machine too shared, to decide anything.
@@ -81,11 +73,6 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="jobserver-chaos-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ import argparse
 import asyncio
 import json
 import random
-import signal
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +19,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from tests.failover.trial import IMPATIENT, Fault, Recovery, Trial
+from tests.progress import begin
 from tests.project import scratch_project
 from tests.replica_set import ThreeNodes
 
@@ -35,14 +34,7 @@ def main() -> int:
     given = _given()
     faults = [fault for option, fault in OPTIONS.items() for _ in range(getattr(given, option.replace("-", "_")))]
     random.Random(given.seed).shuffle(faults)
-    signal.signal(signal.SIGTERM, _leave)
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
+    tell = begin()
     tell("starting three nodes")
     with (
         TemporaryDirectory(prefix="jobserver-failover-", ignore_cleanup_errors=True) as folder,
@@ -52,7 +44,7 @@ def main() -> int:
     ):
         trial = Trial(project, nodes, outage=given.seconds)
         differences = asyncio.run(trial.work(faults, tell)) + _lateness(trial.recoveries)
-    sys.stderr.write("\n")
+    tell.over()
     figures = {
         "seed": given.seed,
         "runs": len(trial.load.acknowledged),
@@ -115,11 +107,6 @@ def _given() -> argparse.Namespace:
     if not any(getattr(given, option.replace("-", "_")) > 0 for option in OPTIONS):
         parser.error("at least one fault")
     return given
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +17,7 @@ from pymongo import MongoClient
 from jobserver.embedded import EmbeddedMongo
 from tests.fleet.check import Verdict
 from tests.fleet.fleet import Fleet, Plan
+from tests.progress import begin
 from tests.project import scratch_project
 
 DESCRIPTION = """Eight servers share jobs of every second while some of them are killed and made to stand still. Each
@@ -30,14 +29,7 @@ MOST_SHOWN = 20
 def main() -> int:
     """On a mongod of its own; everything that was started ends with this."""
     plan = _plan()
-    signal.signal(signal.SIGTERM, _leave)
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
+    tell = begin()
     tell("starting MongoDB")
     with (
         TemporaryDirectory(prefix="jobserver-fleet-", ignore_cleanup_errors=True) as folder,
@@ -46,7 +38,7 @@ def main() -> int:
         scratch_project(Path(folder) / "project", client, mongod.uri) as project,
     ):
         verdict = asyncio.run(Fleet(project, plan, tell).prove())
-    sys.stderr.write("\n")
+    tell.over()
     sys.stdout.write(f"{summary(plan, verdict)}\n")
     # Where most was skipped, hardly anything was tried.
     return 1 if verdict.differences or verdict.ran <= verdict.expected / 2 else 0
@@ -79,11 +71,6 @@ def _plan() -> Plan:
     if given.kills + given.stalls >= given.servers:
         parser.error("at least one server has to be left alone")
     return Plan(**vars(given))
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ import argparse
 import asyncio
 import json
 import secrets
-import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,6 +20,7 @@ from tests.fuzz.configs import ConfigFuzz
 from tests.fuzz.files import FileFuzz
 from tests.fuzz.ground import Found, Tell
 from tests.fuzz.jobs import JobFuzz
+from tests.progress import begin
 from tests.project import scratch_project
 
 MOST_SHOWN = 20
@@ -40,14 +39,7 @@ class Plan:
 def main() -> int:
     """On a mongod of its own; everything that was started ends with this."""
     plan = _plan()
-    signal.signal(signal.SIGTERM, _leave)
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
+    tell = begin()
     tell("starting MongoDB")
     with (
         TemporaryDirectory(prefix="jobserver-fuzz-", ignore_cleanup_errors=True) as folder,
@@ -55,8 +47,8 @@ def main() -> int:
         MongoClient[dict[str, Any]](mongod.uri, tz_aware=True, datetime_conversion="DATETIME_AUTO") as client,
     ):
         found = {kind: _tried(kind, plan, Path(folder), client, mongod.uri, tell) for kind in _kinds(plan)}
-    sys.stderr.write("\n")
-    seconds = round(time.monotonic() - began)
+    tell.over()
+    seconds = round(tell.seconds)
     sys.stdout.write(f"{_as_json(plan, found, seconds) if plan.as_json else _summary(plan, found, seconds)}\n")
     return 1 if any(each.violations or each.lacks for each in found.values()) else 0
 
@@ -132,11 +124,6 @@ def _plan() -> Plan:
     if given.seed is None:
         given.seed = secrets.randbelow(2**32)
     return Plan(**vars(given))
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -21,6 +19,7 @@ from pymongo import MongoClient
 from jobserver.embedded import EmbeddedMongo
 from tests.model.bench import a_bench
 from tests.model.machine import explore
+from tests.progress import Progress, begin
 
 ABOUT = """\
 Let hypothesis draw what may happen to the documents of a few jobs at three servers (enqueues, claims, ends in time and
@@ -45,24 +44,22 @@ class Verdict:
 def main() -> int:
     """On a mongod of its own, which ends with this."""
     given = _given()
-    signal.signal(signal.SIGTERM, _leave)
     seed = SystemRandom().getrandbits(32) if given.seed is None else given.seed
     verdict = Verdict(examples=given.examples, steps=given.steps, seed=seed)
-    prove(verdict)
+    prove(verdict, begin())
     sys.stdout.write(f"{json.dumps(asdict(verdict)) if given.json else summary(verdict)}\n")
     return 0 if verdict.difference is None else 1
 
 
-def prove(verdict: Verdict) -> None:
+def prove(verdict: Verdict, tell: Progress) -> None:
     """Try them all, or up to the first difference."""
-    began = time.monotonic()
 
     def count() -> None:
         verdict.tried += 1
         if sys.stderr.isatty() or verdict.tried % 100 == 1:
-            _tell(f"{time.monotonic() - began:7.1f} s  example {verdict.tried} of {verdict.examples}")
+            tell(f"example {verdict.tried} of {verdict.examples}")
 
-    _tell("starting MongoDB")
+    tell("starting MongoDB")
     with (
         TemporaryDirectory(prefix="jobserver-model-", ignore_cleanup_errors=True) as folder,
         EmbeddedMongo.start(Path(folder), cache_gb=0.5) as mongod,
@@ -73,8 +70,8 @@ def prove(verdict: Verdict) -> None:
             explore(bench, examples=verdict.examples, steps=verdict.steps, number=verdict.seed, counted=count)
         except Exception as found:  # what a store raises that should not raise is a difference, too
             verdict.difference = "\n".join([repr(found), *getattr(found, "__notes__", [])])
-    verdict.seconds = round(time.monotonic() - began, 1)
-    sys.stderr.write("\n")
+    verdict.seconds = round(tell.seconds, 1)
+    tell.over()
 
 
 def summary(verdict: Verdict) -> str:
@@ -101,16 +98,6 @@ def _given() -> argparse.Namespace:
     if min(given.examples, given.steps) < 1:
         parser.error("at least 1 example of 1 step")
     return given
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-    sys.stderr.flush()
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

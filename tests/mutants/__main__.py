@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
@@ -20,6 +18,7 @@ from jobserver.embedded import EmbeddedMongo
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.trial import Failed, Judgement, Verdict, judged, unmutated
+from tests.progress import begin
 
 DESCRIPTION = """Make each known mistake in a copy of the package and see the tests that name it fail.
 
@@ -31,15 +30,14 @@ TEST_COMMANDS = ("--setParameter", "enableTestCommands=1")
 def main() -> int:
     """On a mongod that all trials share."""
     given = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    tell = begin()
     chosen = [mutant for mutant in MUTANTS if not given.only or mutant.name in given.only]
-    began = time.monotonic()
     with (
         TemporaryDirectory(prefix="jobserver-mutants-", ignore_cleanup_errors=True) as folder,
         EmbeddedMongo.start(Path(folder) / "mongod", cache_gb=0.5, extra_args=TEST_COMMANDS),
     ):
-        wrong, verdicts = tried(chosen, Path(folder) / "mongod", at_once=given.at_once, tell=_tell(began))
-    report = as_json(wrong, verdicts, time.monotonic() - began) if given.json else summary(wrong, verdicts)
+        wrong, verdicts = tried(chosen, Path(folder) / "mongod", at_once=given.at_once, tell=tell)
+    report = as_json(wrong, verdicts, tell.seconds) if given.json else summary(wrong, verdicts)
     sys.stdout.write(f"{report}\n")
     return 0 if not wrong and all(each.judgement is Judgement.CAUGHT for each in verdicts) else 1
 
@@ -99,15 +97,6 @@ def _unmutated(tests: Sequence[str], mongod: Path) -> list[str]:
         return unmutated(tests, mongod) if tests else []
     except Failed as error:
         return [f"without any mutant: {error}"]
-
-
-def _tell(began: float) -> Callable[[str], None]:
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
-    return tell
 
 
 def _parser() -> argparse.ArgumentParser:

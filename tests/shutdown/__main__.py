@@ -6,13 +6,12 @@ import argparse
 import asyncio
 import json
 import random
-import signal
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.progress import Progress, begin
 from tests.shutdown.case import BEYOND_GRACE, ELSEWHERE_WITHIN, LEASE, Case, cases
 from tests.shutdown.proof import Verdict, ground
 
@@ -27,13 +26,13 @@ lost host says, with a lease of {LEASE:.0f} s. The exit code is 1 for any violat
 def main() -> int:
     """On a mongod of its own; everything that was started ends with this."""
     given = _arguments()
-    signal.signal(signal.SIGTERM, _leave)
+    tell = begin()
     chance = random.Random(given.seed)
     wanted = _wanted(given.only)
     plan = [(case, chance.random() < 0.5) for _ in range(given.repeat) for case in chance.sample(wanted, len(wanted))]
     with TemporaryDirectory(prefix="jobserver-shutdown-", ignore_cleanup_errors=True) as folder:
-        verdicts = asyncio.run(_prove(Path(folder), plan))
-    sys.stderr.write("\n")
+        verdicts = asyncio.run(_prove(Path(folder), plan, tell))
+    tell.over()
     sys.stdout.write(f"{as_json(given.seed, verdicts) if given.json else summary(given.seed, verdicts)}\n")
     return 1 if any(verdict.violations or verdict.lateness for verdict in verdicts) else 0
 
@@ -71,14 +70,12 @@ def as_json(seed: int, verdicts: list[Verdict]) -> str:
     return json.dumps({"seed": seed, "proofs": proofs}, indent=2)
 
 
-async def _prove(folder: Path, plan: list[tuple[Case, bool]]) -> list[Verdict]:
-    began, verdicts = time.monotonic(), []
+async def _prove(folder: Path, plan: list[tuple[Case, bool]], tell: Progress) -> list[Verdict]:
+    verdicts: list[Verdict] = []
     with ground(folder) as found:
         for number, (case, harsh) in enumerate(plan, start=1):
             wrong = sum(bool(verdict.violations or verdict.lateness) for verdict in verdicts)
-            line = f"{time.monotonic() - began:6.1f} s  {number} of {len(plan)}, {wrong} wrong: {case}"
-            sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-            sys.stderr.flush()
+            tell(f"{number} of {len(plan)}, {wrong} wrong: {case}")
             verdicts.append(verdict := await found.prove(case, harsh=harsh))
             for wrong in (*verdict.violations, *verdict.lateness):
                 sys.stderr.write(f"\n    {wrong[:300]}\n")
@@ -99,11 +96,6 @@ def _arguments() -> argparse.Namespace:
 
 def _wanted(only: str) -> list[Case]:
     return [case for case in [*cases(1), *cases(4)] if only in str(case)]
-
-
-def _leave(number: int, _frame: object) -> None:
-    # As an exception, so that every block on the way out ends what it has started.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +17,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from jobserver.embedded import EmbeddedMongo
+from tests.progress import begin
 from tests.project import scratch_project
 from tests.soak.soak import Plan, Report, Soak
 
@@ -34,14 +33,7 @@ PARAMETERS = ("--setParameter", "ttlMonitorSleepSecs=1")
 def main() -> int:
     """On a mongod of its own; everything that was started ends with this."""
     given = _given()
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    began = time.monotonic()
-
-    def tell(what: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-        sys.stderr.flush()
-
+    tell = begin()
     plan = _plan(given)
     with (
         TemporaryDirectory(prefix="jobserver-soak-", ignore_cleanup_errors=True) as folder,
@@ -51,7 +43,7 @@ def main() -> int:
     ):
         (inside := Path(folder) / "inside").mkdir()
         report = asyncio.run(Soak(project, inside, plan, tell).prove())
-    sys.stderr.write("\n")
+    tell.over()
     sys.stdout.write(f"{as_json(plan, report) if given.json else summary(plan, report)}\n")
     return 0 if all(finding.holds for finding in report.findings) else 1
 
