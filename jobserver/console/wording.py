@@ -103,9 +103,10 @@ def _run_does_not_stop(record: Record) -> tuple[str, str, str]:
 
 
 def _config_applied(record: Record) -> tuple[str, str, str]:
-    switched = {"True": ["is enabled"], "False": ["is disabled"]}.get(str(record.get("enabled")), [])
+    enabled = record.get("enabled")
+    switched = [f"is {'enabled' if enabled else 'disabled'}"] if isinstance(enabled, bool) else []
     changes = [
-        f"no {key} of its own" if item == "None" else f"{key} {item}"
+        f"no {key} of its own" if record[key] is None else f"{key} {item}"
         for key, item in _fields(record)
         if key not in ("name", "enabled")
     ]

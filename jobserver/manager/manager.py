@@ -333,17 +333,20 @@ def _schedules_differently(before: JobSettings, after: JobSettings) -> bool:
     return (before.schedule, before.enabled, before.priority) != (after.schedule, after.enabled, after.priority)
 
 
-def _changed(before: JobSettings | None, after: JobSettings) -> dict[str, str]:
+def _changed(before: JobSettings | None, after: JobSettings) -> dict[str, Any]:
     names = [each.name for each in fields(after)]
     pairs = [(name, getattr(before, name, None), getattr(after, name)) for name in names]
-    return {name: excerpt(_readable(new)) for name, old, new in pairs if old != new}
+    return {name: _readable(new) for name, old, new in pairs if old != new}
 
 
-def _readable(value: Any) -> Any:
+def _readable(value: Any) -> str | float | None:
+    """What is a number, a switch or nothing stays so, for programs that read the log."""
     if isinstance(value, timedelta):
         return describe_length(value)
+    if value is None or isinstance(value, str | int | float):
+        return excerpt_text(value) if isinstance(value, str) else value
     describe = getattr(value, "describe", None)
-    return describe() if callable(describe) else value
+    return excerpt_text(describe()) if callable(describe) else excerpt(value)
 
 
 def _told_together(errors: tuple[ConfigError, ...]) -> str:

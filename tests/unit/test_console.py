@@ -259,13 +259,13 @@ def test_the_end_of_a_run_is_one_line(terminal: Terminal, fields: dict[str, Any]
     [
         ("runs ended", {"name": "api:x", "status": "completed", "count": 940}, "… api:x completed, 940 more times"),
         ("job found", {"name": "api:x", "path": "/p/jobs/x.py"}, "+ api:x found: /p/jobs/x.py"),
-        ("config applied", {"name": "api:x", "enabled": "False"}, "~ api:x is disabled"),
+        ("config applied", {"name": "api:x", "enabled": False}, "~ api:x is disabled"),
         (
             "config applied",
-            {"name": "api:x", "enabled": "True", "priority": "5"},
+            {"name": "api:x", "enabled": True, "priority": 5},
             "~ api:x is enabled, now has priority 5",
         ),
-        ("config applied", {"name": "api:x", "execution": "None"}, "~ api:x now has no execution of its own"),
+        ("config applied", {"name": "api:x", "execution": None}, "~ api:x now has no execution of its own"),
         (
             "run stopping",
             {"name": "api:x", "step": "told", "reason": "cancelled by a client"},

@@ -10,7 +10,7 @@ import pytest
 from bson import ObjectId
 
 from jobserver import JobServer, Schedule, validate_config
-from tests.project import Project, until
+from tests.project import Project, Records, until
 
 YEARLY = "0 0 1 1 *"  # never by itself while a test runs
 WAITS = """
@@ -176,6 +176,19 @@ async def test_a_priority_written_by_hand_counts_for_the_next_occurrence(
         project.edit(name, {"$set": {"priority": written}})
         await in_force(servers, name, lambda settings: settings.priority == meant)
         assert project.holder(name)["priority"] == meant
+
+
+async def test_the_log_tells_an_edit_in_numbers_switches_and_words(project: Project, log: Records) -> None:
+    name = project.job("noted", schedule=YEARLY)
+    async with project.servers(1) as servers:
+        log.clear()
+        edit = {"enabled": False, "priority": 5, "lockLifetime": 120_000, "execution": "inline"}
+        project.edit(name, {"$set": edit})
+        await in_force(servers, name, lambda settings: not settings.enabled)
+        await until(lambda: [record for record in log if record["event"] == "config applied"])
+    told = next(record for record in log if record["event"] == "config applied")
+    expected = {"name": name, "enabled": False, "priority": 5, "lock_lifetime": "2 minutes", "execution": "inline"}
+    assert expected.items() <= told.items()
 
 
 async def test_run_now_gives_exactly_one_run_in_all_each_time_and_the_schedule_does_not_move(project: Project) -> None:
