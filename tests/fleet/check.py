@@ -52,14 +52,15 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One moment that did not go as it should."""
+    """One moment that did not go as it should, and what its runs failed with."""
 
     fault: Fault
     job: str
     at: datetime
+    errors: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.job} at {self.at:%H:%M:%S.%f}: {self.fault}"
+        return ": ".join([f"{self.job} at {self.at:%H:%M:%S.%f}", self.fault, *self.errors])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,8 @@ def check(expected: Iterable[Expected], history: History) -> Verdict:
         here, is_wanted = found[job, at], (job, at) in wanted
         here.skipped = here.skipped or any(span.covers(at) for span in spans[job])
         faults = _faults(documents.get(job), at, here, history.killed, wanted=is_wanted)
-        differences += [Difference(fault=fault, job=job, at=at) for fault in faults]
+        errors = tuple(str(run.error) for run in here.runs if run.error is not None)
+        differences += [Difference(fault=fault, job=job, at=at, errors=errors) for fault in faults]
         if is_wanted:
             tally.update(_tallied(here, history.killed))
     return Verdict(

@@ -11,8 +11,9 @@ from pymongo.database import Database
 
 Document = dict[str, Any]
 
-LOST_WITH_ITS_SERVER = ("died while it ran", "the lock expired")
-"""How the history names the end of a run whose server could say nothing any more."""
+LOST_WITH_ITS_SERVER = ("died while it ran", "the lock expired", "what this run came to was not stored")
+"""How the history names the end of a run whose server could say nothing any more, or said it too late: who stood still
+and wakes up may find its lock taken before the other has written why."""
 
 
 class End(StrEnum):
@@ -31,6 +32,7 @@ class Run:
     run: str
     at: datetime
     end: End
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ def read_history(database: Database[Document], *, killed: frozenset[int]) -> His
 def _run(entry: Document) -> Run:
     crashed = entry["status"] == "failed" and str(entry.get("error")).endswith(LOST_WITH_ITS_SERVER)
     end = End.CRASHED if crashed else End.COMPLETED if entry["status"] == "completed" else End.FAILED
-    return Run(job=str(entry["jobId"]), run=entry["_id"], at=_aware(entry["scheduledAt"]), end=end)
+    job, at = str(entry["jobId"]), _aware(entry["scheduledAt"])
+    return Run(job=job, run=entry["_id"], at=at, end=end, error=entry.get("error"))
 
 
 def _skip(entry: Document) -> Skip:

@@ -111,7 +111,7 @@ class Ground:
             for number, record in self._records():
                 said.append(record)
                 applied = record.get("event") == "config applied" and record.get("name") == f"api:{LAST}"
-                if applied and record.get("concurrency") == str(self._stamp):
+                if applied and record.get("concurrency") == self._stamp:
                     waiting.discard(number)
             assert asyncio.get_running_loop().time() < deadline, f"servers {waiting} do not read configurations"
             await asyncio.sleep(0.01)
