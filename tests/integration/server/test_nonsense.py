@@ -23,7 +23,7 @@ def verdict(found: Found, seed: int) -> None:
 async def test_configurations_of_nonsense_change_nothing_that_they_do_not_say(project: Project) -> None:
     seed, found = secrets.randbelow(2**32), Found()
     fuzz = ConfigFuzz(project, Random(f"{FIXED} configurations"), found, lambda _: None, jobs=80)
-    await fuzz.run(100, then=(Random(f"{seed} configurations"), 100))
+    await fuzz.run(100, then=(Random(f"{seed} configurations"), 40))
     verdict(found, seed)
 
 
@@ -32,7 +32,7 @@ async def test_job_documents_of_nonsense_run_where_they_are_due_and_stay_as_they
 ) -> None:
     seed, found = secrets.randbelow(2**32), Found()
     fuzz = JobFuzz(project, Random(f"{FIXED} jobs"), found, lambda _: None)
-    await fuzz.run(150, then=(Random(f"{seed} jobs"), 150))
+    await fuzz.run(150, then=(Random(f"{seed} jobs"), 50))
     verdict(found, seed)
 
 

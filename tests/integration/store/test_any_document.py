@@ -32,7 +32,7 @@ from tests.stores import FAR_AHEAD, LONG_AGO, Store, Workplace, claim, ids, lane
 
 pytestmark = pytest.mark.timeout(120)
 
-EXAMPLES = 50  # of three to eight documents each
+EXAMPLES = 25  # of three to eight documents each
 NOTHING: Any = None
 HELD = {"nextRunAt": LONG_AGO, "lockToken": "t", "lockedAt": LONG_AGO, "lockedBy": "alive", "lockUntil": FAR_AHEAD}
 EVERY_MINUTE = Schedule.parse("* * * * *")

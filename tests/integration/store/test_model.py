@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from tests.model.bench import a_bench
 from tests.model.machine import explore
 
-EXAMPLES, STEPS = 25, 50
+EXAMPLES, STEPS = 12, 50
 
 
 @pytest.mark.timeout(1800)  # shortening what differs takes five minutes
