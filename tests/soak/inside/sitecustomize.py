@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import linecache
 import os
@@ -22,6 +23,7 @@ from typing import Any
 
 EVERY = 0.1  # seconds
 LINE_EVERY = 10  # turns
+HELD_EVERY = 300  # turns: a collection keeps the loop waiting
 MOST_WAITED = 30.0  # seconds for one turn; then it counts as that
 
 
@@ -34,7 +36,8 @@ def watch(loop: asyncio.AbstractEventLoop, statistics: int, folder: Path) -> Non
             lags.append(_turn(loop, statistics))
             number += 1
             if number % LINE_EVERY == 0:
-                told = {"at": time.monotonic(), "lags": lags, "held": _held(), **_tasks(loop)}
+                held = _held() if number % HELD_EVERY == 0 else None
+                told = {"at": time.monotonic(), "lags": lags, "held": held, **_tasks(loop)}
                 out.write(json.dumps(told) + "\n")
                 lags = []
 
@@ -76,8 +79,10 @@ if _allocated is not None:
 def _held() -> float | None:
     """Megabytes that are allocated and not freed, in all arenas; None where nobody can say.
 
-    But for the sources that Python keeps once they stood in a traceback: there is an end to them, but not in an hour.
+    But for what has an end, though not in an hour: circles until Python's collector comes by (it does when there is a
+    quarter more of what has lived long), and the sources that it keeps once they stood in a traceback.
     """
+    gc.collect()
     linecache.clearcache()
     if _allocated is None:
         return None
