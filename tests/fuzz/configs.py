@@ -58,7 +58,7 @@ class ConfigFuzz:
             await self._round(names, [cases.draw(name) for name in names])
             tried += len(names)
             self._found.documents += len(names)
-            self._tell(f"{tried} of {documents} configurations, {len(self._found.violations)} violations")
+            self._tell(f"{tried} of {documents} configurations, {self._found.so_far}")
 
     async def _round(self, names: Sequence[str], cases: Sequence[ConfigCase]) -> None:
         written = self._write(names, cases)

@@ -38,7 +38,7 @@ class FileFuzz:
             for start in range(0, len(cuts), len(self._paths)):
                 await self._round(server, whole, cuts[start : start + len(self._paths)])
                 self._found.documents += len(cuts[start : start + len(self._paths)])
-                self._tell(f"{self._found.documents} of {len(cuts)} cuts, {len(self._found.violations)} violations")
+                self._tell(f"{self._found.documents} of {len(cuts)} cuts, {self._found.so_far}")
 
     async def _round(self, server: JobServer, whole: str, cuts: Sequence[tuple[int, bool]]) -> None:
         for path, (cut, in_place) in zip(self._paths, cuts, strict=False):

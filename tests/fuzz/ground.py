@@ -49,6 +49,12 @@ class Found:
             found.append(f"MongoDB refused {self.refused_by_mongodb} of {self.documents} documents")
         return found
 
+    @property
+    def so_far(self) -> str:
+        """For who waits for the end."""
+        count = f"{len(self.violations)} violations"
+        return f"{count}, the last: {self.violations[-1][:300]}" if self.violations else count
+
     def wrong(self, what: str) -> None:
         """Count one that a person should see; the first hundred are kept in words."""
         if len(self.violations) < 100:

@@ -145,7 +145,7 @@ class JobFuzz:
             await self._batch(batch, drawn, now, look=batch % LOOK_EVERY == 1)
             tried += len(drawn)
             self._found.documents += len(drawn)
-            self._tell(f"{tried} of {documents} job documents, {len(self._found.violations)} violations")
+            self._tell(f"{tried} of {documents} job documents, {self._found.so_far}")
         return batch
 
     async def _batch(self, batch: int, cases: Sequence[JobCase], now: datetime, *, look: bool) -> None:
