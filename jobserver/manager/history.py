@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobserver.store.configs import AppliedVersion, ConfigStore
@@ -37,20 +37,13 @@ class HistoryKeeper:
                 return
             following = newest.version + 1
             changes = changes_between(newest.values, values)
-            if not await self._is_current(name, document, changes):
+            # A server that is behind would take the latest edit back, in the history.
+            if not await self._store.still_says(name, document, [change["field"] for change in changes]):
                 return  # whoever reads the later edit records that
             if await self._store.record(name, version=following, changes=changes, values=values, by=by):
                 self._newest[name] = AppliedVersion(version=following, values=values)
                 return
             del self._newest[name]  # another server was first: read what it has written
-
-    async def _is_current(self, name: str, document: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether what differs from the newest entry still stands in the document.
-
-        It was read before that entry: a server that is behind would take the latest edit back, in the history.
-        """
-        now = await self._store.read_again(name, document) or {}
-        return all(now.get(change["field"]) == document.get(change["field"]) for change in changes)
 
     async def _newest_of(self, name: str) -> AppliedVersion:
         if name not in self._newest:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bson import ObjectId
+from bson import ObjectId, encode
 from pymongo import IndexModel
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure, PyMongoError
 
 from jobserver.errors import DatabaseError
+from jobserver.store.codec import CODEC
 from jobserver.store.connection import AsyncJobs, Document, lacks_room, what_mongodb_said
 from jobserver.store.expressions import NOW, REMOVE, literal
 from jobserver.store.indexes import IN_THE_WAY, config_indexes, history_indexes
@@ -55,13 +56,14 @@ class ConfigStore:
         except PyMongoError as error:
             raise _away(f"the configuration of {name} could not be read", error) from error
 
-    async def read_again(self, name: str, document: Mapping[str, Any]) -> Document | None:
-        """The same document as it stands now; its name might find another one that a hand has written beside it."""
+    async def still_says(self, name: str, document: Mapping[str, Any], fields: Iterable[str]) -> bool:
+        """Whether these fields are as they were read; by its id, for a hand may have written another of that name."""
         which = {"_id": document["_id"]} if "_id" in document else {"jobName": name}
         try:
-            return await self._configs.find_one(which)
+            now = await self._configs.find_one(which) or {}
         except PyMongoError as error:
             raise _away(f"the configuration of {name} could not be read", error) from error
+        return all(_written(now, field) == _written(document, field) for field in fields)
 
     async def ensure_unique(self) -> None:
         """The index again, after somebody has dropped or renamed the collection: all servers then recreate at once."""
@@ -181,6 +183,11 @@ def request_under_way(document: Mapping[str, Any]) -> Any | None:
     """The run that a server has taken on and may not have queued; what a hand has written in its place is none."""
     request = document.get("runNowRequest")
     return request if isinstance(request, ObjectId) else None
+
+
+def _written(document: Mapping[str, Any], field: str) -> bytes:
+    """As it stands in MongoDB: what is not a number is not equal to itself."""
+    return encode({"": document.get(field)}, codec_options=CODEC)
 
 
 def _literals(values: Document) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -441,6 +442,13 @@ async def test_each_applied_change_is_kept_once_with_what_it_was_and_what_it_bec
         ]
         assert [entry["version"] for entry in later] == [2, 3, 4]
         assert all(entry["at"] <= project.now() and "server" in entry["by"] for entry in later)
+
+
+async def test_a_change_is_kept_also_where_what_does_not_count_is_not_equal_to_itself(project: Project) -> None:
+    name = project.job("noted", schedule=YEARLY)
+    async with project.servers(1):
+        project.edit(name, {"$set": {"schedule": {"type": "manual", "value": math.nan}}})
+        await until(lambda: project.history(name)[-1]["values"]["schedule"] == {"type": "manual"})
 
 
 async def test_a_burst_of_a_hundred_edits_ends_with_the_last_one_in_force_everywhere(project: Project) -> None:
