@@ -25,7 +25,7 @@ HURRIED = 128 + signal.SIGINT
 QUIT = 128 + signal.SIGQUIT
 
 STDERR = 2
-ENDS_WITHIN = 4.7  # seconds after the grace period: a little less than what is promised
+ENDS_WITHIN = 4.2  # seconds after the grace period: less than what is promised, for a supervisor ends after its workers
 
 
 def code_of(number: signal.Signals, *, before: int) -> int:

@@ -196,7 +196,7 @@ def test_a_worker_full_of_runs_that_nothing_could_end_is_replaced(
     )
     limited(project, mongo_uri, recycle_stuck=2, cancel_grace=200)
     server = supervised(project, 2)
-    for _ in range(8):
+    for _ in range(4):
         project.asked("run", "api:deaf")
     eventually(lambda: project_db.pulseJobs.count_documents({"status": "failed"}) == 4)
     stuck = Counter(each["pid"] for each in project_db.begun.find())
