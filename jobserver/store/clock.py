@@ -26,8 +26,8 @@ class ServerClock:
 
     def __init__(self, *, monotonic: Callable[[], float] = boottime) -> None:
         self._monotonic = monotonic
-        self._told: datetime | None = None
-        self._heard_at = 0.0
+        # One value: the heartbeat's thread hears while others ask.
+        self._heard: tuple[datetime, float] | None = None
 
     def hear(self, moment: datetime, *, after: float) -> None:
         """Take over a moment that the server has told, `after` seconds from being asked.
@@ -36,16 +36,17 @@ class ServerClock:
         can explain.
         """
         told = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if self._told is not None and told < self.now() <= told + PRECISION + timedelta(seconds=after):
-            told = self.now()
-        self._told, self._heard_at = told, self._monotonic()
+        guess = told if self._heard is None else self.now()
+        may_be_true = told < guess <= told + PRECISION + timedelta(seconds=after)
+        self._heard = (guess if may_be_true else told, self._monotonic())
 
     def is_older_than(self, age: timedelta) -> bool:
         """Whether nothing was heard yet, or nothing for so long."""
-        return self._told is None or self._monotonic() - self._heard_at > age.total_seconds()
+        return self._heard is None or self._monotonic() - self._heard[1] > age.total_seconds()
 
     def now(self) -> datetime:
         """The server's now, aware UTC. Raises LookupError before anything was heard."""
-        if self._told is None:
+        if self._heard is None:
             raise LookupError("the server's clock was not heard yet")
-        return self._told + timedelta(seconds=self._monotonic() - self._heard_at)
+        told, heard_at = self._heard
+        return told + timedelta(seconds=self._monotonic() - heard_at)
