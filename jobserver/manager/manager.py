@@ -343,8 +343,10 @@ def _readable(value: Any) -> str | float | None:
     """What is a number, a switch or nothing stays so, for programs that read the log."""
     if isinstance(value, timedelta):
         return describe_length(value)
-    if value is None or isinstance(value, str | int | float):
-        return excerpt_text(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return excerpt_text(value)
+    if value is None or isinstance(value, int | float):
+        return value
     describe = getattr(value, "describe", None)
     return excerpt_text(describe()) if callable(describe) else excerpt(value)
 
