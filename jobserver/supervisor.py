@@ -41,6 +41,8 @@ MOST_QUICK_DEATHS = 5
 BEYOND_GRACE = timedelta(seconds=5)
 # By then the dead worker's lease is over, and any server that lives has taken its locks back.
 LONGEST_HANDING_ON = timedelta(seconds=40)
+# A dead worker's last claim has come through by then; what is later still is found by the next look of any server.
+LATE_CLAIMS = timedelta(seconds=1)
 REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
 INTERNAL_FAULT = 70
 
@@ -73,8 +75,9 @@ class Supervisor:
     """Runs `command` `workers` times until it is told to stop.
 
     `hand_on(pid, reason)` takes back what a dead worker held; it blocks, and may raise DatabaseError. A reason of None:
-    the supervisor has killed it, which is no crash of its runs. `id` is what workers register under, so that it finds
-    them. `show_header` is called once, on a thread, when a worker is ready.
+    the supervisor has killed it, which is no crash of its runs. `look_again()` takes back what was claimed for a dead
+    worker after that, and may raise the same. `id` is what workers register under, so that it finds them. `show_header`
+    is called once, on a thread, when a worker is ready.
     """
 
     def __init__(
@@ -86,15 +89,18 @@ class Supervisor:
         environ: Mapping[str, str],
         grace: timedelta,
         hand_on: Callable[[int, str | None], Sequence[TakenBack]],
+        look_again: Callable[[], None] = lambda: None,
         show_header: Callable[[], None] = lambda: None,
         first_pause: timedelta = FIRST_PAUSE,
+        late_claims: timedelta = LATE_CLAIMS,
         beyond_grace: timedelta = BEYOND_GRACE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._id, self._command, self._environ = id, tuple(command), dict(environ)
         self._grace, self._beyond_grace = grace, beyond_grace
-        self._hand_on, self._show_header = hand_on, show_header
-        self._first_pause, self._monotonic = first_pause, monotonic
+        self._hand_on, self._look_again, self._show_header = hand_on, look_again, show_header
+        self._first_pause, self._late_claims, self._monotonic = first_pause, late_claims, monotonic
+        self._tasks = asyncio.TaskGroup()
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
         self._overdue: asyncio.TimerHandle | None = None
@@ -112,9 +118,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
         header = asyncio.create_task(self._bring_header(ours), name="header")
         try:
-            async with asyncio.TaskGroup() as slots:
+            async with self._tasks:
                 for slot in self._slots:
-                    slots.create_task(self._keep(slot, ends), name=f"worker {slot.number}")
+                    self._tasks.create_task(self._keep(slot, ends), name=f"worker {slot.number}")
         finally:
             if self._overdue is not None:
                 self._overdue.cancel()
@@ -165,6 +171,8 @@ class Supervisor:
         if self._stop.is_set() and code in (0, NOT_GIVEN_BACK):  # nothing is left, or MongoDB was away a moment ago
             return code
         await self._give_back(slot, process.pid, code)  # code of a job may have ended it with any exit code
+        if not self._stop.is_set():
+            self._tasks.create_task(self._give_back_late(), name="late claims")
         return code
 
     async def _spawn(self, slot: Slot, ends: tuple[int, int]) -> asyncio.subprocess.Process:
@@ -192,6 +200,14 @@ class Supervisor:
             if self._stop.is_set() or self._monotonic() > give_up_at:
                 return
             await self._stopped_within(timedelta(seconds=1))
+
+    async def _give_back_late(self) -> None:
+        """What a worker was claiming when it died may have come through after the first look."""
+        await self._stopped_within(self._late_claims)
+        try:
+            await asyncio.to_thread(self._look_again)
+        except DatabaseError as error:
+            _log.debug("late claims not looked for", error=str(error))  # any server that lives will see them
 
     async def _pause(self, slot: Slot, code: int) -> None:
         """A worker that died soon is followed at once, then after 1, 2, 4 … 30 s; hopeless ones end everything."""

@@ -72,7 +72,7 @@ def keeping(
     try:
         yield keeper
     finally:
-        keeper.close()
+        keeper.close(within=20)  # a disk may stand still for as long as LAST_WORDS
 
 
 def kept(bucket: Bucket, run: str = RUN) -> list[dict[str, Any]]:

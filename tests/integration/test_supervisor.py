@@ -231,6 +231,31 @@ async def test_each_dead_workers_locks_are_taken_back_and_again_until_mongodb_an
     assert taken[0][1].endswith("ended: SIGKILL")
 
 
+async def test_what_a_dead_worker_was_claiming_is_looked_for_again_a_moment_later() -> None:
+    looks: list[str] = []
+
+    def hand_on(_pid: int, _reason: str | None) -> Sequence[TakenBack]:
+        looks.append("at once")
+        return ()
+
+    def look_again() -> None:
+        looks.append("again")
+        if looks.count("again") == 1:
+            raise DatabaseError("away")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    await run_supervisor(
+        worker("os.kill(os.getpid(), 9)"),
+        workers=1,
+        hand_on=hand_on,
+        look_again=look_again,
+        first_pause=timedelta(minutes=5),
+        late_claims=timedelta(milliseconds=50),
+    )
+    assert sorted(looks) == ["again", "again", "at once", "at once"]
+    assert (looks[0], looks[-1]) == ("at once", "again")
+
+
 def test_the_header_comes_before_what_any_worker_says_and_each_line_names_its_worker(project: Project) -> None:
     project.job("tick", 'class Tick(Job):\n    schedule = "* * * * * *"\n    def run(self): raise ValueError("no")')
     with terminal(project, "start", "--workers", "3", environ={"NO_COLOR": "1"}) as screen:

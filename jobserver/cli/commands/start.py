@@ -25,6 +25,7 @@ from jobserver.cli.session import connected
 from jobserver.console import Console, console
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import JobServerError
+from jobserver.runner.pulse.reaping import tell_taken_back
 from jobserver.server import JobServer
 from jobserver.settings import Settings, load_settings
 from jobserver.signals import LastResort, heed_no_more
@@ -165,6 +166,7 @@ def _supervise(where: Where, options: StartOptions, settings: Settings, out: Con
                 environ=os.environ | _environment(where),
                 grace=settings.runner.config.shutdown_grace,
                 hand_on=partial(_hand_on, locks, id_),
+                look_again=partial(_look_again, locks),
                 show_header=lambda: out.ready(*overview(settings, uri)) if out.terminal else None,
             ).run()
 
@@ -185,6 +187,11 @@ def _hand_on(locks: LockStore, supervisor: str, pid: int, reason: str | None) ->
             locks.release_process(supervisor=supervisor, pid=pid)
             return []
         return [_taken_back(job) for job in locks.reap_process(supervisor=supervisor, pid=pid, reason=reason)]
+
+
+def _look_again(locks: LockStore) -> None:
+    with bounded(LONGEST_HAND_ON):
+        tell_taken_back(locks.reap_dead_servers())
 
 
 def _taken_back(job: ClaimedJob) -> TakenBack:

@@ -141,7 +141,7 @@ async def test_a_server_that_stood_still_past_its_lease_stores_nothing_and_is_to
     await until(project.notes)
     other = await project.process(lease=LEASE * 1000).started()
     stalled.send(signal.SIGSTOP)
-    await until(lambda: project.notes(pid=other.pid))
+    await until(lambda: project.document(id_).get("progressData", {}).get("message") == str(other.pid))
     project.open(str(other.pid))
     settled = await project.ended(id_)
     stalled.send(signal.SIGCONT)
