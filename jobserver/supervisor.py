@@ -6,6 +6,9 @@
     SIGQUIT       SIGQUIT to every worker: they hurry at once, and show where each of their threads stands
     third, or five seconds past the grace period or the hurry: SIGKILL to each worker's process group
 
+What a dead worker held is handed on at once. Its last claim may come through after that, so locks are looked for once
+more: a moment later, or, after a SIGKILL of the supervisor's own, when MongoDB can have no claim in hand any more.
+
 A worker that has done enough drains and ends as RECYCLED: the next one starts at once.
 
 The header is the supervisor's: it is shown when the first worker is ready, and until then no worker says what can wait.
@@ -31,6 +34,7 @@ import structlog
 
 from jobserver.errors import DatabaseError
 from jobserver.signals import HURRIED, NOT_GIVEN_BACK, SIGNALS
+from jobserver.store.claims import LONGEST_CLAIM
 from jobserver.worker import HEADER, PIPE, RECYCLED, SUPERVISOR, WORKER
 
 QUICK_DEATH = timedelta(seconds=10)
@@ -41,8 +45,9 @@ MOST_QUICK_DEATHS = 5
 BEYOND_GRACE = timedelta(seconds=5)
 # By then the dead worker's lease is over, and any server that lives has taken its locks back.
 LONGEST_HANDING_ON = timedelta(seconds=40)
-# A dead worker's last claim has come through by then; what is later still is found by the next look of any server.
+# What a worker was claiming when it died may come through later: usually by then, and after the other never.
 LATE_CLAIMS = timedelta(seconds=1)
+NO_CLAIM_AFTER = timedelta(seconds=LONGEST_CLAIM + 0.2)
 REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
 INTERNAL_FAULT = 70
 
@@ -103,6 +108,7 @@ class Supervisor:
         self._tasks = asyncio.TaskGroup()
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
+        self._no_claim_from = float("inf")
         self._overdue: asyncio.TimerHandle | None = None
         self._killed: set[int] = set()
         self._signals = 0
@@ -170,9 +176,8 @@ class Supervisor:
         _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
         if self._stop.is_set() and code in (0, NOT_GIVEN_BACK):  # nothing is left, or MongoDB was away a moment ago
             return code
-        await self._give_back(slot, process.pid, code)  # code of a job may have ended it with any exit code
-        if not self._stop.is_set():
-            self._tasks.create_task(self._give_back_late(), name="late claims")
+        if await self._give_back(slot, process.pid, code):  # code of a job may have ended it with any exit code
+            self._tasks.create_task(self._give_back_late(process.pid), name="late claims")
         return code
 
     async def _spawn(self, slot: Slot, ends: tuple[int, int]) -> asyncio.subprocess.Process:
@@ -187,23 +192,26 @@ class Supervisor:
             send(process, signal.SIGTERM)
         return process
 
-    async def _give_back(self, slot: Slot, pid: int, code: int) -> None:
-        """Its runs start elsewhere now, not when its lease has run out."""
+    async def _give_back(self, slot: Slot, pid: int, code: int) -> bool:
+        """Its runs start elsewhere now, not when its lease has run out; whether MongoDB was there."""
         reason = None if pid in self._killed else f"worker {slot.number} (process {pid}) ended: {how_it_ended(code)}"
         give_up_at = self._monotonic() + LONGEST_HANDING_ON.total_seconds()
         while True:
             try:
                 _report(slot, pid, await asyncio.to_thread(self._hand_on, pid, reason))
-                return
+                return True
             except DatabaseError as error:
                 _log.warning("mongodb away", chore="taking back the locks of a dead worker", error=str(error))
             if self._stop.is_set() or self._monotonic() > give_up_at:
-                return
+                return False
             await self._stopped_within(timedelta(seconds=1))
 
-    async def _give_back_late(self) -> None:
-        """What a worker was claiming when it died may have come through after the first look."""
-        await self._stopped_within(self._late_claims)
+    async def _give_back_late(self, pid: int) -> None:
+        """What it was claiming when it died; where all end by force, nobody may be there to look for it later."""
+        if pid in self._killed:
+            await asyncio.sleep(self._no_claim_from - self._monotonic())
+        else:
+            await self._stopped_within(self._late_claims)
         try:
             await asyncio.to_thread(self._look_again)
         except DatabaseError as error:
@@ -254,6 +262,7 @@ class Supervisor:
         hurried = self._stop.is_set() or number is signal.SIGQUIT
         if not self._stop.is_set():
             _log.info("server stopping")
+            self._no_claim_from = self._monotonic() + NO_CLAIM_AFTER.total_seconds()
         self._stop.set()
         self._kill_after(self._beyond_grace if hurried else self._grace + self._beyond_grace)
         for slot in self._slots:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ import structlog
 from pymongo.database import Database
 
 from jobserver.errors import DatabaseError
+from jobserver.store.claims import LONGEST_CLAIM
 from jobserver.supervisor import Supervisor, TakenBack, send
 from tests.integration.conftest import UNLIMITED, Project, Server, eventually
 from tests.integration.test_cli_start import LONG, locks, terminal
@@ -334,17 +336,24 @@ while True: time.sleep(0.05)
 """
 
 
-async def test_a_third_signal_kills_what_does_not_listen_and_counts_no_crash(tmp_path: Any) -> None:
+async def test_a_third_signal_kills_what_does_not_listen_counts_no_crash_and_waits_for_its_last_claim(
+    tmp_path: Any,
+) -> None:
     taken: list[str | None] = []
+    looks: list[float] = []
 
     def hand_on(_pid: int, reason: str | None) -> Sequence[TakenBack]:
         taken.append(reason)
         return ()
 
+    def look_again() -> None:
+        looks.append(time.monotonic())
+
     running = asyncio.create_task(
-        run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1, hand_on=hand_on)
+        run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1, hand_on=hand_on, look_again=look_again)
     )
     await asyncio.to_thread(eventually, begun(tmp_path, 1))
+    told_at = time.monotonic()
     for told in (1, 2):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.to_thread(
@@ -353,6 +362,8 @@ async def test_a_third_signal_kills_what_does_not_listen_and_counts_no_crash(tmp
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 10) == 137
     assert taken == [None]
+    (looked_at,) = looks
+    assert looked_at - told_at > LONGEST_CLAIM
 
 
 @pytest.mark.parametrize(("codes", "worst"), [((130, 69), 69), ((0, 130), 130), ((69, 70), 70), ((131, 130), 131)])

@@ -46,7 +46,7 @@ def summary(seed: int, verdicts: list[Verdict]) -> str:
         elsewhere = [verdict.elsewhere_after for verdict in found if verdict.elsewhere_after is not None]
         slowest = f"{max(elsewhere):11.2f}" if elsewhere else f"{'':>11}"
         lines.append(f"{case!s:38}{len(found):7}{max(verdict.ended_after for verdict in found):13.2f}{slowest}")
-        lines += [f"    {wrong[:500]}" for verdict in found for wrong in (*verdict.violations, *verdict.lateness)]
+        lines += [f"    {wrong[:1000]}" for verdict in found for wrong in (*verdict.violations, *verdict.lateness)]
     wrong_ones = sum(bool(verdict.violations) for verdict in verdicts)
     late = sum(bool(verdict.lateness) for verdict in verdicts)
     return "\n".join([*lines, f"{len(verdicts)} proofs, {wrong_ones} violated, {late} late"])
@@ -78,7 +78,7 @@ async def _prove(folder: Path, plan: list[tuple[Case, bool]], tell: Progress) ->
             tell(f"{number} of {len(plan)}, {wrong} wrong: {case}")
             verdicts.append(verdict := await found.prove(case, harsh=harsh))
             for wrong in (*verdict.violations, *verdict.lateness):
-                sys.stderr.write(f"\n    {wrong[:300]}\n")
+                sys.stderr.write(f"\n    {case}: {wrong[:1000]}\n")
     return verdicts
 
 
