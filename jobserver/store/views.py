@@ -170,6 +170,7 @@ class ServerView:
     alive: bool
     started_at: datetime | None
     heartbeat_at: datetime | None
+    lease_until: datetime | None
     running: int
     slots: SlotsView | None = None
     draining: bool = False
@@ -186,10 +187,17 @@ class ServerView:
             alive=document.get("alive") is True,
             started_at=moment(document.get("startedAt")),
             heartbeat_at=moment(document.get("heartbeatAt")),
+            lease_until=moment(document.get("leaseUntil")),
             running=running,
             slots=SlotsView.of(document.get("slots")),
             draining=document.get("draining") is True,
         )
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether half of its lease is over, so that three renewals have not come: it stands still, or is gone."""
+        if self.heartbeat_at is None or self.lease_until is None:
+            return False
+        return now - self.heartbeat_at > (self.lease_until - self.heartbeat_at) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

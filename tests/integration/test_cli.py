@@ -413,16 +413,21 @@ def test_status_tells_live_servers_from_dead_ones_and_stale_locks(running: Proje
     # Held by a server that lives, so nobody takes them back while they are looked at.
     alive = clean["servers"][0]["id"]
     running_db.jobServers.insert_one({"_id": "gone", "host": "gone", "leaseUntil": past, "startedAt": past})
+    silent = {"heartbeatAt": past, "leaseUntil": past + timedelta(minutes=9)}
+    running_db.jobServers.insert_one({"_id": "still", "host": "still", "startedAt": past, **silent})
     running_db.pulseJobs.insert_one({"name": "x:later", "nextRunAt": datetime.now(UTC) + timedelta(hours=1)})
     running_db.pulseJobs.insert_one({"name": "x:due", "nextRunAt": past})
     running_db.pulseJobs.insert_one({"name": "x:pulse", "nextRunAt": past, "lockedAt": past})
     answer = running.asked("status")
-    assert {server["id"]: server["alive"] for server in answer["servers"]} == {alive: True, "gone": False}
+    assert {server["id"]: server["alive"] for server in answer["servers"]} == {alive: True, "gone": False, "still": True}
     assert answer["scheduled"] >= 1
     assert answer["queued"] >= 1
     assert answer["running"] == 1
-    assert "dead" in running.call("status").stdout
-    running_db.jobServers.delete_one({"_id": "gone"})
+    shown = [line.split()[:2] for line in running.call("status").stdout.splitlines()]
+    assert [["gone", "dead"], ["still", "silent"], [alive, "alive"]] == [
+        each for each in shown if each and each[0] in ("gone", "still", alive)
+    ]
+    running_db.jobServers.delete_many({"_id": {"$in": ["gone", "still"]}})
     running_db.pulseJobs.delete_many({"name": {"$regex": "^x:"}})
 
 

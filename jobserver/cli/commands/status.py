@@ -71,7 +71,7 @@ def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, 
         rows = [
             (
                 server.id,
-                _state(server),
+                _state(server, now),
                 relative(server.started_at, now) if server.started_at else NOTHING,
                 relative(server.heartbeat_at, now) if server.heartbeat_at else NOTHING,
                 str(server.running),
@@ -90,9 +90,12 @@ def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, 
         screen.line(f"{counts.stale_locks} stale locks: another server takes them back", style="yellow")
 
 
-def _state(server: ServerView) -> str:
+def _state(server: ServerView, now: datetime) -> str:
+    """The others wait for the end of a silent one's lease before they call it dead."""
     if not server.alive:
         return "dead"
+    if server.is_silent(now):
+        return "silent"
     return "draining" if server.draining else "alive"
 
 
