@@ -187,6 +187,7 @@ class JobServer:
 
     async def shutdown(self, *, hurry: bool = False) -> None:
         """End: claim nothing more, let runs end within the grace period, give the rest back. Leaves no lock behind."""
+        self._is_hurried = self._is_hurried or hurry
         if self._stopping:
             if hurry and self._parts is not None and not self._stopped.is_set():
                 await self._parts.runner.lifecycle.close(hurry=True)

@@ -7,7 +7,8 @@
     third, or five seconds past the grace period or the hurry: SIGKILL to each worker's process group
 
 What a dead worker held is handed on at once. Its last claim may come through after that, so locks are looked for once
-more: a moment later, or, after a SIGKILL of the supervisor's own, when MongoDB can have no claim in hand any more.
+more: a moment later, or, after a SIGKILL of the supervisor's own, when MongoDB can have no claim in hand any more. Only
+that ends its lease.
 
 A worker that has done enough drains and ends as RECYCLED: the next one starts at once.
 
@@ -45,8 +46,9 @@ MOST_QUICK_DEATHS = 5
 BEYOND_GRACE = timedelta(seconds=5)
 # By then the dead worker's lease is over, and any server that lives has taken its locks back.
 LONGEST_HANDING_ON = timedelta(seconds=40)
-# What a worker was claiming when it died may come through later: usually by then, and after the other never.
-LATE_CLAIMS = timedelta(seconds=1)
+# So long after a worker died its locks are looked for once more: what it was claiming has usually come through by then.
+SIGNED_OFF_AFTER = timedelta(seconds=1)
+# So long after it was killed MongoDB can have no claim of its in hand any more.
 NO_CLAIM_AFTER = timedelta(seconds=LONGEST_CLAIM + 0.2)
 REFUSED = (1, 2)  # exit codes of a worker that could not start: settings, usage
 INTERNAL_FAULT = 70
@@ -80,9 +82,9 @@ class Supervisor:
     """Runs `command` `workers` times until it is told to stop.
 
     `hand_on(pid, reason)` takes back what a dead worker held; it blocks, and may raise DatabaseError. A reason of None:
-    the supervisor has killed it, which is no crash of its runs. `look_again()` takes back what was claimed for a dead
-    worker after that, and may raise the same. `id` is what workers register under, so that it finds them. `show_header`
-    is called once, on a thread, when a worker is ready.
+    the supervisor has killed it, which is no crash of its runs. `sign_off(pids)` gives back what was claimed for
+    dead workers since, and says how much. `id` is what workers register under, so that it finds them. `show_header` is
+    called once, on a thread, when a worker is ready.
     """
 
     def __init__(
@@ -94,23 +96,24 @@ class Supervisor:
         environ: Mapping[str, str],
         grace: timedelta,
         hand_on: Callable[[int, str | None], Sequence[TakenBack]],
-        look_again: Callable[[], None] = lambda: None,
+        sign_off: Callable[[Sequence[int]], int] = lambda _pids: 0,
         show_header: Callable[[], None] = lambda: None,
         first_pause: timedelta = FIRST_PAUSE,
-        late_claims: timedelta = LATE_CLAIMS,
+        signed_off_after: timedelta = SIGNED_OFF_AFTER,
         beyond_grace: timedelta = BEYOND_GRACE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._id, self._command, self._environ = id, tuple(command), dict(environ)
         self._grace, self._beyond_grace = grace, beyond_grace
-        self._hand_on, self._look_again, self._show_header = hand_on, look_again, show_header
-        self._first_pause, self._late_claims, self._monotonic = first_pause, late_claims, monotonic
+        self._hand_on, self._sign_off, self._show_header = hand_on, sign_off, show_header
+        self._first_pause, self._signed_off_after, self._monotonic = first_pause, signed_off_after, monotonic
         self._tasks = asyncio.TaskGroup()
         self._slots = [Slot(number=number) for number in range(1, workers + 1)]
         self._stop = asyncio.Event()
-        self._no_claim_from = float("inf")
         self._overdue: asyncio.TimerHandle | None = None
-        self._killed: set[int] = set()
+        self._ends_by = float("inf")
+        self._killed: dict[int, float] = {}
+        self._to_sign_off: list[int] = []
         self._signals = 0
         self._exit_code = 0
 
@@ -127,6 +130,7 @@ class Supervisor:
             async with self._tasks:
                 for slot in self._slots:
                     self._tasks.create_task(self._keep(slot, ends), name=f"worker {slot.number}")
+            await self._sign_off_killed()
         finally:
             if self._overdue is not None:
                 self._overdue.cancel()
@@ -176,8 +180,13 @@ class Supervisor:
         _signal_group(process.pid, signal.SIGKILL)  # whatever it started and left behind
         if self._stop.is_set() and code in (0, NOT_GIVEN_BACK):  # nothing is left, or MongoDB was away a moment ago
             return code
-        if await self._give_back(slot, process.pid, code):  # code of a job may have ended it with any exit code
-            self._tasks.create_task(self._give_back_late(process.pid), name="late claims")
+        # Whatever the exit code: code of a job may have ended it with any.
+        if not await self._give_back(slot, process.pid, code):
+            return code
+        if process.pid in self._killed:
+            self._to_sign_off.append(process.pid)
+        else:
+            self._tasks.create_task(self._sign_off_soon(process.pid), name="signing off")
         return code
 
     async def _spawn(self, slot: Slot, ends: tuple[int, int]) -> asyncio.subprocess.Process:
@@ -206,16 +215,28 @@ class Supervisor:
                 return False
             await self._stopped_within(timedelta(seconds=1))
 
-    async def _give_back_late(self, pid: int) -> None:
-        """What it was claiming when it died; where all end by force, nobody may be there to look for it later."""
-        if pid in self._killed:
-            await asyncio.sleep(self._no_claim_from - self._monotonic())
-        else:
-            await self._stopped_within(self._late_claims)
+    async def _sign_off_soon(self, pid: int) -> None:
+        """Its last claim may come through after the first look."""
+        await self._stopped_within(self._signed_off_after)
+        await self._signed_off([pid])
+
+    async def _sign_off_killed(self) -> None:
+        """The same for those that were killed when all has ended: nobody may be there to look for it later."""
+        if self._to_sign_off:
+            over_at = max(self._killed.values()) + NO_CLAIM_AFTER.total_seconds()
+            left = max(0.0, min(over_at, self._ends_by) - self._monotonic())
+            _log.info("waiting for claims", at_most_seconds=round(left, 1))
+            await asyncio.sleep(left)
+            await self._signed_off(self._to_sign_off)
+
+    async def _signed_off(self, pids: Sequence[int]) -> None:
         try:
-            await asyncio.to_thread(self._look_again)
-        except DatabaseError as error:
-            _log.debug("late claims not looked for", error=str(error))  # any server that lives will see them
+            count = await asyncio.to_thread(self._sign_off, pids)
+        except Exception as error:  # their leases will end; no reason to end the other workers
+            _log.warning("workers not signed off", pids=pids, error=str(error))
+        else:
+            if count:
+                _log.warning("late claims given back", pids=pids, count=count)
 
     async def _pause(self, slot: Slot, code: int) -> None:
         """A worker that died soon is followed at once, then after 1, 2, 4 … 30 s; hopeless ones end everything."""
@@ -262,7 +283,6 @@ class Supervisor:
         hurried = self._stop.is_set() or number is signal.SIGQUIT
         if not self._stop.is_set():
             _log.info("server stopping")
-            self._no_claim_from = self._monotonic() + NO_CLAIM_AFTER.total_seconds()
         self._stop.set()
         self._kill_after(self._beyond_grace if hurried else self._grace + self._beyond_grace)
         for slot in self._slots:
@@ -273,6 +293,7 @@ class Supervisor:
         if self._overdue is not None:
             self._overdue.cancel()
         self._overdue = asyncio.get_running_loop().call_later(length.total_seconds(), self._kill_overdue)
+        self._ends_by = self._monotonic() + length.total_seconds()
 
     def _kill_overdue(self) -> None:
         _log.error("workers killed", reason="they did not end in time")
@@ -281,7 +302,7 @@ class Supervisor:
     def _kill_all(self) -> None:
         for slot in self._slots:
             if slot.process is not None:
-                self._killed.add(slot.process.pid)
+                self._killed.setdefault(slot.process.pid, self._monotonic())
                 _signal_group(slot.process.pid, signal.SIGKILL)
 
     def _count(self, code: int) -> None:

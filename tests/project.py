@@ -34,7 +34,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 Records = list[structlog.typing.EventDict]
 
-WITHIN = 60.0  # seconds that a condition may take on a busy machine
+WITHIN = 30.0  # seconds that a condition may take on a busy machine
 QUICK: Document = {
     "process_every": 200,
     "max_concurrency": 20,

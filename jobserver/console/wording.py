@@ -132,6 +132,10 @@ def _waiting_for_runs(record: Record) -> tuple[str, str, str]:
     return "·", "", f"{runs} at most {took(_milliseconds(record.get('at_most_seconds')))} to end"
 
 
+def _waiting_for_claims(record: Record) -> tuple[str, str, str]:
+    return "·", "", f"what was just claimed goes back, in {took(_milliseconds(record.get('at_most_seconds')))}"
+
+
 def _server_could_not_start(record: Record) -> tuple[str, str, str]:
     return "✗", "red", f"could not start: {record.get('error')}"
 
@@ -224,6 +228,7 @@ WORDING: Mapping[str, Callable[[Record], tuple[str, str, str]]] = {
     "config full": _config_full,
     "server stopping": _server_stopping,
     "waiting for runs": _waiting_for_runs,
+    "waiting for claims": _waiting_for_claims,
     "server could not start": _server_could_not_start,
     "server stopped": _server_stopped,
     "event loop blocked": _loop_blocked,

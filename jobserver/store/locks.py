@@ -60,23 +60,34 @@ class LockStore:
         return self._reap_owner(owner, reason)
 
     def reap_process(self, *, supervisor: str, pid: int, reason: str) -> list[ClaimedJob]:
-        """The same at once, for a process whose end its supervisor has seen."""
+        """Take back what a process held whose end its supervisor has seen; `sign_off` is to follow."""
         try:
-            owners = self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid})
-            return [job for owner in owners for job in self.reap_server(owner, reason=reason)]
+            return [job for owner in self._owners(supervisor, [pid]) for job in self._reap_owner(owner, reason)]
         except PyMongoError as error:
             said = what_mongodb_said(error)
             raise DatabaseError(f"the locks of process {pid} could not be taken back: {said}") from error
 
     def release_process(self, *, supervisor: str, pid: int) -> None:
-        """Give back all that a process held whose supervisor has killed it on purpose: no crash of its runs."""
+        """Give back what a process held whose supervisor has killed it: no crash of its runs; `sign_off` follows."""
         try:
-            for owner in self._servers.distinct("_id", {"supervisor": supervisor, "pid": pid}):
-                self._servers.delete_one({"_id": owner})
-                self._jobs.update_many({**HELD, "lockedBy": owner}, transitions.release())
+            self._release(self._owners(supervisor, [pid]))
         except PyMongoError as error:
             said = what_mongodb_said(error)
             raise DatabaseError(f"the locks of process {pid} could not be given back: {said}") from error
+
+    def sign_off(self, *, supervisor: str, pids: Sequence[int]) -> int:
+        """End the leases of dead processes, whose claims can no longer come through.
+
+        What was locked for them since they died never began: it is given back, and no crash is counted. Returns how
+        many documents.
+        """
+        try:
+            owners = self._owners(supervisor, pids)
+            count = self._release(owners)
+            self._servers.delete_many({"_id": {"$in": owners}})
+            return count
+        except PyMongoError as error:
+            raise DatabaseError(f"processes {pids} could not be signed off: {what_mongodb_said(error)}") from error
 
     def reap_stuck(self) -> list[ClaimedJob]:
         """Take back locks past their `lockUntil`: no progress and no touch for a whole lock lifetime.
@@ -114,6 +125,12 @@ class LockStore:
             return {f"{document['_id']}:{document.get('fence')}" for document in found}
         except PyMongoError as error:
             raise DatabaseError(f"the locks of {owner} could not be read: {what_mongodb_said(error)}") from error
+
+    def _owners(self, supervisor: str, pids: Sequence[int]) -> list[Any]:
+        return self._servers.distinct("_id", {"supervisor": supervisor, "pid": {"$in": list(pids)}})
+
+    def _release(self, owners: Sequence[Any]) -> int:
+        return self._jobs.update_many({**HELD, "lockedBy": {"$in": owners}}, transitions.release()).modified_count
 
     def _alive(self) -> set[Any]:
         found = self._servers.find({"$expr": self._lease_holds()}, {"_id": 1})

@@ -419,8 +419,8 @@ def test_status_tells_live_servers_from_dead_ones_and_stale_locks(running: Proje
     running_db.pulseJobs.insert_one({"name": "x:due", "nextRunAt": past})
     running_db.pulseJobs.insert_one({"name": "x:pulse", "nextRunAt": past, "lockedAt": past})
     answer = running.asked("status")
-    living = {server["id"]: server["alive"] for server in answer["servers"]}
-    assert living == {alive: True, "gone": False, "still": True}
+    living = {server["id"]: (server["alive"], server["silent"]) for server in answer["servers"]}
+    assert living == {alive: (True, False), "gone": (False, False), "still": (True, True)}
     assert answer["scheduled"] >= 1
     assert answer["queued"] >= 1
     assert answer["running"] == 1

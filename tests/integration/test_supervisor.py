@@ -240,19 +240,20 @@ async def test_what_a_dead_worker_was_claiming_is_looked_for_again_a_moment_late
         looks.append("at once")
         return ()
 
-    def look_again() -> None:
+    def sign_off(_pids: Sequence[int]) -> int:
         looks.append("again")
         if looks.count("again") == 1:
-            raise DatabaseError("away")
+            raise RuntimeError("can't start new thread")
         os.kill(os.getpid(), signal.SIGTERM)
+        return 1
 
     await run_supervisor(
         worker("os.kill(os.getpid(), 9)"),
         workers=1,
         hand_on=hand_on,
-        look_again=look_again,
+        sign_off=sign_off,
         first_pause=timedelta(minutes=5),
-        late_claims=timedelta(milliseconds=50),
+        signed_off_after=timedelta(milliseconds=50),
     )
     assert sorted(looks) == ["again", "again", "at once", "at once"]
     assert (looks[0], looks[-1]) == ("at once", "again")
@@ -340,29 +341,33 @@ async def test_a_third_signal_kills_what_does_not_listen_counts_no_crash_and_wai
     tmp_path: Any,
 ) -> None:
     taken: list[str | None] = []
-    looks: list[float] = []
+    looks: list[tuple[Sequence[int], float]] = []
+    workers: list[int] = []
 
-    def hand_on(_pid: int, reason: str | None) -> Sequence[TakenBack]:
+    def hand_on(pid: int, reason: str | None) -> Sequence[TakenBack]:
+        workers.append(pid)
         taken.append(reason)
         return ()
 
-    def look_again() -> None:
-        looks.append(time.monotonic())
+    def sign_off(killed: Sequence[int]) -> int:
+        looks.append((killed, time.monotonic()))
+        return 0
 
     running = asyncio.create_task(
-        run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1, hand_on=hand_on, look_again=look_again)
+        run_supervisor(worker(IGNORES_SIGTERM.format(str(tmp_path))), workers=1, hand_on=hand_on, sign_off=sign_off)
     )
     await asyncio.to_thread(eventually, begun(tmp_path, 1))
-    told_at = time.monotonic()
     for told in (1, 2):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.to_thread(
             eventually, lambda told=told: (tmp_path / "told").exists() and len((tmp_path / "told").read_text()) == told
         )
+    told_at = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 10) == 137
     assert taken == [None]
-    (looked_at,) = looks
+    ((killed, looked_at),) = looks
+    assert killed == workers
     assert looked_at - told_at > LONGEST_CLAIM
 
 

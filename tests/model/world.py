@@ -308,6 +308,7 @@ class World:
             is_registered = server.id in self.model.leases
             reaper = self.bench.locks(lambda _name, _which: None, lambda _name: None)
             taken = reaper.reap_process(supervisor="boss", pid=server.pid, reason="it is gone")
+            assert reaper.sign_off(supervisor="boss", pids=[server.pid]) == 0
             which = held_by(server.id)
             locks = self.model.locks(which) if is_registered else []
             self.model.leases.pop(server.id, None)

@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ from jobserver.cli.session import connected
 from jobserver.console import Console, console
 from jobserver.embedded import EmbeddedMongo
 from jobserver.errors import JobServerError
-from jobserver.runner.pulse.reaping import tell_taken_back
 from jobserver.server import JobServer
 from jobserver.settings import Settings, load_settings
 from jobserver.signals import LastResort, heed_no_more
@@ -166,7 +165,7 @@ def _supervise(where: Where, options: StartOptions, settings: Settings, out: Con
                 environ=os.environ | _environment(where),
                 grace=settings.runner.config.shutdown_grace,
                 hand_on=partial(_hand_on, locks, id_),
-                look_again=partial(_look_again, locks),
+                sign_off=partial(_sign_off, locks, id_),
                 show_header=lambda: out.ready(*overview(settings, uri)) if out.terminal else None,
             ).run()
 
@@ -189,9 +188,9 @@ def _hand_on(locks: LockStore, supervisor: str, pid: int, reason: str | None) ->
         return [_taken_back(job) for job in locks.reap_process(supervisor=supervisor, pid=pid, reason=reason)]
 
 
-def _look_again(locks: LockStore) -> None:
+def _sign_off(locks: LockStore, supervisor: str, pids: Sequence[int]) -> int:
     with bounded(LONGEST_HAND_ON):
-        tell_taken_back(locks.reap_dead_servers())
+        return locks.sign_off(supervisor=supervisor, pids=pids)
 
 
 def _taken_back(job: ClaimedJob) -> TakenBack:

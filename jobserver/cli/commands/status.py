@@ -21,13 +21,13 @@ from jobserver.words import NOTHING, relative
 def status(where: Where) -> Answer:
     """Which servers live, what waits, runs, gave up, hangs or waits for nobody."""
     with session(where) as opened:
-        servers, counts, now = opened.reader.servers(), opened.reader.counts(), opened.reader.now()
+        servers, now, counts = opened.reader.servers(), opened.reader.now(), opened.reader.counts()
         unknown = opened.reader.unknown_names()
         most_slots = _most_slots(servers)
         oversized = {} if most_slots is None else opened.reader.oversized(most_slots)
     document = {
         **asdict(counts),
-        "servers": [asdict(server) for server in servers],
+        "servers": [{**asdict(server), "silent": server.is_silent(now)} for server in servers],
         "unknown_names": [asdict(each) for each in unknown],
         "oversized": oversized,
     }
@@ -91,7 +91,7 @@ def _show_status(screen: Screen, servers: Sequence[ServerView], counts: Counts, 
 
 
 def _state(server: ServerView, now: datetime) -> str:
-    """The others wait for the end of a silent one's lease before they call it dead."""
+    """One word. Others call a silent one dead, too, once its lease and a grace are over."""
     if not server.alive:
         return "dead"
     if server.is_silent(now):

@@ -25,7 +25,7 @@ from jobserver.runner.pulse.jobs import KnownJobs
 from jobserver.runner.pulse.lease import Lease
 from jobserver.runner.pulse.rush import POLL_IN_RUSH, Rush
 from jobserver.runner.pulse.wakeups import Wakeups
-from jobserver.store.claims import Claim, ClaimInDoubt, ClaimStore
+from jobserver.store.claims import LONGEST_CLAIM, Claim, ClaimInDoubt, ClaimStore
 from jobserver.store.documents import ClaimedJob, Lane
 
 LARGEST_BATCH = 500
@@ -63,6 +63,7 @@ class ClaimLoop:
         self._locked: Claim | None = None
         self._being_read: Claim | None = None
         self._in_doubt: list[Claim] = []
+        self._may_come_through_until = 0.0
         self._next_poll = 0.0
         self._stopping = False
         self._pause = FIRST_PAUSE
@@ -75,6 +76,8 @@ class ClaimLoop:
                 await self._wakeups.wait(delay)
         with suppress(DatabaseError):  # what is not begun now, the shutdown gives back
             await self._begin_locked()
+        # Nor must the shutdown give everything back while MongoDB may still carry a claim out that lost its connection.
+        await asyncio.sleep(self._may_come_through_until - self._monotonic())
 
     @property
     def is_stopping(self) -> bool:
@@ -161,6 +164,7 @@ class ClaimLoop:
         except ClaimInDoubt as doubt:
             self._count(doubt.claim)
             self._in_doubt.append(doubt.claim)
+            self._may_come_through_until = self._monotonic() + LONGEST_CLAIM
             raise
         finally:
             self._asked = ""

@@ -66,6 +66,7 @@ class PulseLifecycle:
         self._chores = chores
         self._grace = grace.total_seconds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()  # what is half started cannot be ended
         self._hurry = asyncio.Event()
         self._closed = asyncio.Event()
         self._closing = False
@@ -73,16 +74,9 @@ class PulseLifecycle:
         self._all_given_back = True
 
     async def start(self) -> None:
-        if self._tasks or self._closing:
-            return
-        await asyncio.to_thread(self._prepare)
-        await asyncio.to_thread(self._heartbeat.register)
-        self._heartbeat.start()
-        self._reaper.start()
-        self._loop_watch.start()
-        own = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
-        chores = {**own, **self._chores}
-        self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
+        async with self._turn:
+            if not self._tasks and not self._closing:
+                await self._begin()
 
     async def drain(self) -> None:
         if self._tasks and not self._closing:
@@ -100,12 +94,23 @@ class PulseLifecycle:
             return self._all_given_back
         self._closing = True
         try:
-            if self._tasks:
-                await self._wind_down()
+            async with self._turn:
+                if self._tasks:
+                    await self._wind_down()
         finally:
             await self._dispose(self._seconds_left())
             self._closed.set()
         return self._all_given_back
+
+    async def _begin(self) -> None:
+        await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(self._heartbeat.register)
+        self._heartbeat.start()
+        self._reaper.start()
+        self._loop_watch.start()
+        own = {"claiming": self._claims.run, "listening": self._listener.run, "watching runs": self._watch_runs}
+        chores = {**own, **self._chores}
+        self._tasks = {name: asyncio.create_task(kept_up(name, chore), name=name) for name, chore in chores.items()}
 
     async def _wind_down(self) -> None:
         self._claims.stop()

@@ -57,9 +57,9 @@ class Reaper:
 
     def step(self) -> float:
         """Look once; the seconds until the next look, spread so that servers do not look together."""
-        freed = tell_taken_back(self._locks.reap_dead_servers())
+        freed = self._taken_back(self._locks.reap_dead_servers())
         if self._monotonic() >= self._seldom_at:
-            freed |= tell_taken_back(self._locks.reap_stuck()) | self._fail_overdue() | self._mend_strays()
+            freed |= self._taken_back(self._locks.reap_stuck()) | self._fail_overdue() | self._mend_strays()
             self._seldom_at = self._monotonic() + self._every * SELDOM
         if freed:
             self._freed(freed)
@@ -84,16 +84,14 @@ class Reaper:
             _log.warning("run not stopped", name=job.name, run=job.run_id, server=server, note=OVERDUE)
         return {job.name for job in overdue}
 
-
-def tell_taken_back(reaped: Sequence[ClaimedJob]) -> set[str]:
-    """Log each lock that was taken back; the names of the jobs."""
-    for job in reaped:
-        _log.warning(
-            "lock taken back",
-            name=job.name,
-            job_id=str(job.id),
-            server=job.document.get("lockedBy"),
-            crashes=job.crash_count,
-            given_up=job.crash_count >= MAX_CRASHES,
-        )
-    return {job.name for job in reaped}
+    def _taken_back(self, reaped: Sequence[ClaimedJob]) -> set[str]:
+        for job in reaped:
+            _log.warning(
+                "lock taken back",
+                name=job.name,
+                job_id=str(job.id),
+                server=job.document.get("lockedBy"),
+                crashes=job.crash_count,
+                given_up=job.crash_count >= MAX_CRASHES,
+            )
+        return {job.name for job in reaped}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobserver import JobServer
+from jobserver.runner.pulse.heartbeat import Heartbeat
 from tests.project import Project, Records, ServerProcess, until
 
 ASYNC = """
@@ -231,6 +232,31 @@ async def test_a_shutdown_while_the_server_starts_leaves_nothing_behind_whenever
         assert server.exit_code == 0
         assert nothing_is_locked(project)
         assert left_behind(before) == []
+
+
+async def test_two_signals_while_the_server_registers_leave_nothing_behind(project: Project) -> None:
+    before = threading.enumerate()
+    project.job("noted", schedule="0 0 1 1 *")
+    server = await JobServer.create(None, None, None, project.settings())
+    registered, go_on = threading.Event(), threading.Event()
+    register = Heartbeat.register
+
+    def slowly(heartbeat: Heartbeat) -> None:
+        register(heartbeat)
+        registered.set()
+        go_on.wait()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Heartbeat, "register", slowly)
+        starting = asyncio.create_task(server.start())
+        await until(registered.is_set)
+        ending = asyncio.create_task(server.shutdown())
+        hurried = asyncio.create_task(server.shutdown(hurry=True))
+        await asyncio.sleep(0.05)  # what they can do now they have done
+        go_on.set()
+        await asyncio.gather(starting, ending, hurried)
+    assert nothing_is_locked(project)
+    assert left_behind(before) == []
 
 
 async def test_a_server_that_has_ended_leaves_no_task_and_no_thread_behind(project: Project) -> None:

@@ -125,7 +125,23 @@ async def test_a_process_whose_end_was_seen_gives_its_locks_up_at_once(place: Wo
     reaped = place.locks().reap_process(supervisor="boss", pid=17, reason="it was killed")
     assert ids(reaped) == [theirs["worker"].id]
     assert place.get(theirs["worker"].id)["lastCrashReason"] == "it was killed"
+    async with place.store() as store:
+        late = await claim_one(store, limit=1, owner="worker")  # sent before its end, carried out after it
+    crashes = place.get(late.id).get("crashes")
+    assert place.locks().sign_off(supervisor="boss", pids=[16, 17]) == 1
+    assert (place.get(late.id)["status"], place.get(late.id).get("crashes")) == ("queued", crashes)
     assert {server["_id"] for server in place.servers.find()} == {"sibling", "namesake"}
+    assert place.locks().sign_off(supervisor="boss", pids=[16, 17]) == 0
+
+
+async def test_a_process_that_its_supervisor_has_killed_gives_its_locks_back_without_a_crash(place: Workplace) -> None:
+    place.put()
+    place.register("worker", supervisor="boss", pid=17)
+    async with place.store() as store:
+        held = await claim_one(store, owner="worker")
+    place.locks().release_process(supervisor="boss", pid=17)
+    assert (place.get(held.id)["status"], place.get(held.id).get("crashes")) == ("queued", None)
+    assert [server["_id"] for server in place.servers.find()] == ["worker"]
 
 
 async def test_a_crash_is_no_attempt_and_no_failure(place: Workplace) -> None:
