@@ -117,6 +117,7 @@ async def test_commands_on_a_machine_an_hour_off_show_true_ages_and_moments(proj
     project.job("beats", BEATS)
     async with project.server():
         await project.ran(name)
+        await until(lambda: project.runs(name))
         for ahead in HOURS.values():
             shown = command(project, ahead, "status" if ahead > timedelta() else "runs")
             assert "ago" in shown

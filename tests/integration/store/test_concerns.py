@@ -41,7 +41,7 @@ async def test_every_write_of_a_server_waits_for_a_majority(place: Workplace) ->
     place.put_many(3)
     async with AsyncMongoClient[dict[str, Any]](place.uri, **careless) as client:
         store = Store(deciding(client[place.db.name])[NAMES.jobs])
-        first, *_ = await claim(store, lane(lifetime=timedelta()))
+        first, *_ = await claim(store, lane(lifetime=-timedelta(milliseconds=1)))
         await store.touch(first, lock_lifetime=LIFETIME, report=ProgressReport(total=2, current=1, message=None))
         await store.settle([completed(first)])
         await store.arm("job", Arming(key="k", first=LONG_AGO, recurs=True, enabled=True, priority=0), create=True)

@@ -178,7 +178,7 @@ async def test_the_third_crash_makes_it_poison_and_it_is_not_run_again(place: Wo
 
 
 async def crash_by(how: str, place: Workplace, store: Store) -> None:
-    lifetime = timedelta() if how == "run was stuck" else LIFETIME
+    lifetime = -timedelta(milliseconds=1) if how == "run was stuck" else LIFETIME  # over within this millisecond
     job = await claim_one(store, lane(lifetime=lifetime), owner="dying")
     match how:
         case "server died":
@@ -278,7 +278,7 @@ async def test_only_runs_without_a_sign_of_life_for_their_lock_lifetime_are_stuc
     place.put(name="slow")
     place.register("server")
     async with place.store() as store:
-        jobs = await claim(store, lane(), lane("slow", lifetime=timedelta()), owner="server")
+        jobs = await claim(store, lane(), lane("slow", lifetime=-timedelta(milliseconds=1)), owner="server")
         stuck = [job for job in jobs if job.name == "slow"]
         assert ids(place.locks().reap_stuck()) == ids(stuck)
         assert place.get(stuck[0].id)["lastCrashReason"] == "no progress within the lock lifetime, the lock expired"
@@ -289,7 +289,7 @@ async def test_only_runs_without_a_sign_of_life_for_their_lock_lifetime_are_stuc
 async def test_a_touch_saves_a_run_from_being_stuck(place: Workplace) -> None:
     place.put()
     async with place.store() as store:
-        job = await claim_one(store, lane(lifetime=timedelta()))
+        job = await claim_one(store, lane(lifetime=-timedelta(milliseconds=1)))
         assert await store.touch(job, lock_lifetime=LIFETIME)
     assert place.locks().reap_stuck() == []
 

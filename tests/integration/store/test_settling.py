@@ -84,7 +84,7 @@ async def test_of_several_claims_those_are_held_whose_tokens_still_stand(place: 
 async def test_a_stuck_run_that_another_server_has_taken_back_counts_one_crash(place: Workplace) -> None:
     id_ = place.put()
     async with place.store() as store:
-        job = await claim_one(store, lane(lifetime=timedelta()), owner="slow")
+        job = await claim_one(store, lane(lifetime=-timedelta(milliseconds=1)), owner="slow")
         assert ids(place.locks().reap_stuck()) == [id_]
         assert await store.settle([ending(job, Transition.REAP, reason="stuck")]) == []
     assert place.get(id_)["crashes"] == 1
