@@ -306,6 +306,17 @@ async def test_hurrying_a_shutdown_in_code_ends_its_grace_period(project: Projec
         assert nothing_is_locked(project)
 
 
+async def test_a_shutdown_in_code_that_hurries_from_the_first_has_no_grace_period(project: Project) -> None:
+    name = project.job("held", ASYNC)
+    async with project.server(shutdown_grace="10 minutes") as server:
+        id_ = project.enqueue(name)
+        await until(project.notes)
+        async with asyncio.timeout(60):
+            await server.shutdown(hurry=True)
+        assert project.document(id_)["status"] == "queued"
+        assert nothing_is_locked(project)
+
+
 async def test_a_keyboard_interrupt_in_an_embedding_program_leaves_no_lock_behind(project: Project) -> None:
     name = project.job("held", ASYNC)
     async with project.server(shutdown_grace=100) as server:
